@@ -1,0 +1,66 @@
+package drivers
+
+import (
+	"context"
+	"time"
+)
+
+// InputKind says what an input means to the room.
+type InputKind string
+
+// The kinds of input.
+const (
+	Button   InputKind = "button"   // On while held down
+	Door     InputKind = "door"     // On while open
+	Presence InputKind = "presence" // On while somebody is there
+)
+
+// InputEvent is one change of an input.
+type InputEvent struct {
+	Kind InputKind
+	On   bool
+	Up   time.Duration // uptime of the change
+}
+
+// Input is a button, a door contact or a presence sensor.
+type Input interface {
+	// Run calls event for the state found at the start and each change after it, debounced, until
+	// ctx ends or the device fails; it returns the cause. event must not block.
+	Run(ctx context.Context, event func(InputEvent)) error
+}
+
+// LampState is what the lamp outside the room shows.
+type LampState string
+
+// The states of the lamp.
+const (
+	LampIdle      LampState = "idle"
+	LampRecording LampState = "recording"
+	LampPaused    LampState = "paused"
+	LampImpaired  LampState = "impaired" // recording goes on, but not everything
+	LampFault     LampState = "fault"    // nothing is recorded although it should be
+)
+
+// Lamp is the light 指示灯 that tells people whether they are recorded.
+type Lamp interface {
+	// Set returns when the lamp shows s, or an error. Safe for concurrent use.
+	Set(s LampState) error
+}
+
+// Climate is one reading of the room's air.
+type Climate struct {
+	MilliCelsius int           // temperature, 1/1000 °C
+	MilliPercent int           // relative humidity, 1/1000 %RH; -1 unknown
+	Up           time.Duration // uptime of the reading
+}
+
+// Thermometer reads the room's air.
+type Thermometer interface {
+	Read(ctx context.Context) (Climate, error)
+}
+
+// Speaker plays announcements into the room, so that they are heard and recorded.
+type Speaker interface {
+	// Play returns when the sound has been played, or ctx has ended. wav is RIFF WAVE, PCM 16 bit.
+	Play(ctx context.Context, wav []byte) error
+}
