@@ -1,3 +1,4 @@
+// Package evidence is the format in which a recording proves itself.
 package evidence
 
 // Line types of evidence-format.md section 2. Each struct is marshalled by [MarshalLine] into its
@@ -6,10 +7,10 @@ package evidence
 // Common holds the fields each line but "sign" has. Salt is absent in fragment lines.
 type Common struct {
 	Type string `json:"type"`
-	Seq  int64  `json:"seq"` // line number in the log, from 0
-	T    int64  `json:"t"`   // µs since 1970 UTC by the device's clock
-	TE   int64  `json:"te"`  // error bound of T in µs, -1 unknown
-	Up   int64  `json:"up"`  // µs since boot
+	Seq  int64  `json:"seq"`            // line number in the log, from 0
+	T    int64  `json:"t"`              // µs since 1970 UTC by the device's clock
+	TE   int64  `json:"te"`             // error bound of T in µs, -1 unknown
+	Up   int64  `json:"up"`             // µs since boot
 	Salt string `json:"salt,omitempty"` // 32 hex digits, random; none in fragment lines
 }
 
