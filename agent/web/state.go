@@ -1,0 +1,205 @@
+package web
+
+import (
+	"time"
+
+	"minglu/agent/evidence"
+)
+
+// Text is something said to a person.
+type Text struct {
+	Zh string `json:"zh"`
+	En string `json:"en"`
+}
+
+// State is the room at one moment: GET /api/v1/state and each "state" event. Lists are never null.
+type State struct {
+	State    string         `json:"state"` // "idle", "recording", "paused", "postroll", "sealing", "fault"
+	Since    time.Time      `json:"since"` // of State, UTC
+	Room     string         `json:"room"`
+	Device   string         `json:"device"`
+	Kind     string         `json:"kind"` // "interview", "hearing"
+	Body     evidence.Body  `json:"body"` // the default one
+	Can      []string       `json:"can"`  // of "start", "mark", "pause", "resume", "stop", "details"
+	Session  *Running       `json:"session"`
+	Clock    ClockState     `json:"clock"`
+	Channels []ChannelState `json:"channels"`
+	Disks    []DiskState    `json:"disks"`
+	Faults   []Fault        `json:"faults"` // those that stand now, worst first
+	Climate  *Climate       `json:"climate"`
+	Lamp     string         `json:"lamp"` // drivers.LampState, "" without a lamp
+	Board    string         `json:"board"`
+	Sim      bool           `json:"sim"` // nothing here is evidence
+	Version  string         `json:"version"`
+}
+
+// Running is the session under way.
+type Running struct {
+	ID         string `json:"id"`
+	State      string `json:"state"`
+	Opened     string `json:"opened"`      // RFC 3339, UTC
+	ElapsedMS  int64  `json:"elapsed_ms"`  // since the trigger, by uptime, breaks included
+	PausedMS   int64  `json:"paused_ms"`   // in the break that lasts, else 0
+	RecordedMS int64  `json:"recorded_ms"` // without breaks
+	Trigger    string `json:"trigger"`
+	Continues  string `json:"continues"`
+	Details
+	Missing []string `json:"missing"` // of "case", "matter", "officers"
+	Marks   []Mark   `json:"marks"`   // the newest last; at most 200
+	Breaks  []Break  `json:"breaks"`
+}
+
+// Mark is a moment worth finding again. At is media time in µs.
+type Mark struct {
+	At   int64  `json:"at"`
+	Text string `json:"text"`
+	Who  string `json:"who"`
+}
+
+// Break is a declared pause; To is -1 while it lasts. µs of media time.
+type Break struct {
+	From   int64  `json:"from"`
+	To     int64  `json:"to"`
+	Reason string `json:"reason"`
+	Who    string `json:"who"`
+}
+
+// ClockState is the wall clock with its error bound.
+type ClockState struct {
+	T       time.Time `json:"t"`
+	ErrorUS int64     `json:"error_us"` // bound, -1 unknown
+	Source  string    `json:"source"`   // "chrony", "kernel", "unverified"
+	Quality string    `json:"quality"`  // "good", "fair", "unverified"
+}
+
+// ChannelState is one camera or microphone.
+type ChannelState struct {
+	ID          string   `json:"id"`
+	Kind        string   `json:"kind"`  // "camera", "microphone"
+	State       string   `json:"state"` // "live", "connecting", "lost", "failed"
+	Codecs      []string `json:"codecs"`
+	Width       int      `json:"width"`
+	Height      int      `json:"height"`
+	FPS         float64  `json:"fps"`
+	LevelDB     *float64 `json:"level_db"`      // RMS in dBFS, null without sound
+	PeakDB      *float64 `json:"peak_db"`       // null without sound
+	SignedAgoMS int64    `json:"signed_ago_ms"` // age of the newest moment that is signed and durable; -1 when not recording
+	Text        *Text    `json:"text"`          // what is wrong, null when nothing
+}
+
+// DiskState is one disk sessions are written to.
+type DiskState struct {
+	Name        string  `json:"name"`  // "A", "B"
+	State       string  `json:"state"` // "ok", "behind", "full", "failed", "absent"
+	FreeBytes   int64   `json:"free_bytes"`
+	Hours       float64 `json:"hours"` // of recording that still fit; -1 unknown
+	SignedAgoMS int64   `json:"signed_ago_ms"`
+}
+
+// Fault is a standing fault of the catalogue.
+type Fault struct {
+	Code     string `json:"code"`
+	Severity string `json:"severity"` // "alarm", "warning", "notice"
+	Ch       string `json:"ch"`       // channel or disk, "" for the room
+	Since    string `json:"since"`    // RFC 3339, UTC
+	Text     Text   `json:"text"`
+	Do       Text   `json:"do"`
+}
+
+// Climate of the room.
+type Climate struct {
+	Celsius  float64 `json:"celsius"`
+	Humidity float64 `json:"humidity"` // %RH, -1 unknown
+}
+
+// Started is the answer to POST session.
+type Started struct {
+	ID     string `json:"id"`
+	State  string `json:"state"`
+	Failed []Item `json:"failed"` // of the check before use; never a reason not to record
+}
+
+// Item is one failed item of the check before use.
+type Item struct {
+	Code string `json:"code"`
+	Ch   string `json:"ch"`
+	Text Text   `json:"text"`
+	Do   Text   `json:"do"`
+}
+
+// Session is one recorded session.
+type Session struct {
+	ID         string         `json:"id"`
+	State      string         `json:"state"` // "recording", "paused", "postroll", "sealing", "sealed", "open" (never sealed), "recovered"
+	Room       string         `json:"room"`
+	Device     string         `json:"device"`
+	Body       evidence.Body  `json:"body"`
+	Opened     string         `json:"opened"` // RFC 3339, UTC
+	Closed     string         `json:"closed"` // "" while open
+	DurationUS int64          `json:"duration_us"`
+	Trigger    string         `json:"trigger"`
+	Reason     string         `json:"reason"`
+	Continues  string         `json:"continues"`
+	Case       string         `json:"case"`
+	Matter     string         `json:"matter"`
+	Officers   []Officer      `json:"officers"`
+	Flags      []string       `json:"flags"`
+	Channels   []SessionMedia `json:"channels"`
+	Breaks     []Break        `json:"breaks"`
+	Marks      []Mark         `json:"marks"`
+	Spans      []Span         `json:"spans"`   // time bar; stretches not covered are unchecked
+	Checked    *Checked       `json:"checked"` // the last verification, null: never
+	SizeBytes  int64          `json:"size_bytes"`
+	Disks      []string       `json:"disks"`
+}
+
+// SessionMedia is one channel of a session.
+type SessionMedia struct {
+	ID       string   `json:"id"`
+	Kind     string   `json:"kind"`
+	Codecs   []string `json:"codecs"` // RFC 6381, lead first
+	Segments int64    `json:"segments"`
+}
+
+// Span is a stretch of media time with a finding of the verifier: "intact", "recovered", "break",
+// "gap", "altered", "re-timed", "missing", "foreign", "destroyed"; "unchecked" before a check.
+type Span struct {
+	Ch      string `json:"ch"` // "" all channels
+	From    int64  `json:"from"`
+	To      int64  `json:"to"`
+	Finding string `json:"finding"`
+}
+
+// Checked is what the last verification found.
+type Checked struct {
+	At    string `json:"at"` // RFC 3339, UTC
+	Exit  int    `json:"exit"`
+	Grade int    `json:"grade"`
+}
+
+// Segment is one media file of a channel. Times are µs of media time; offsets are bytes.
+type Segment struct {
+	N         int64      `json:"n"`
+	File      string     `json:"file"`
+	Start     int64      `json:"start"`
+	Duration  int64      `json:"duration"`
+	Wall      string     `json:"wall"` // wall time of Start, RFC 3339 UTC; "" unknown
+	Size      int64      `json:"size"`
+	Codecs    []string   `json:"codecs"`
+	Init      Range      `json:"init"`
+	Fragments []FragSpan `json:"fragments"`
+}
+
+// Range is a stretch of a file in bytes.
+type Range struct {
+	Off int64 `json:"off"`
+	Len int64 `json:"len"`
+}
+
+// FragSpan is one fragment: where in the file and on the timeline.
+type FragSpan struct {
+	Off  int64 `json:"off"`
+	Len  int64 `json:"len"`
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+}

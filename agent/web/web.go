@@ -1,0 +1,150 @@
+// Package web serves the HTTP API under /api/v1 and the pages of the room.
+//
+// It guarantees: each request is checked for its Host and Origin first (no DNS rebinding, no
+// cross-site request); access decides before anything happens, and the access entry is durable
+// before the first byte of a past recording is sent; bodies, headers, connections and the time a
+// slow client may take are bounded; an error is JSON {"error":{code,zh,en}} that says what to do.
+// A hung client holds one connection and nothing else: no lock, no part of the recorder.
+//
+// It does not guarantee that a browser can show what was recorded (H.265 depends on the machine; the
+// page says so), and it knows nothing of rooms, files or users itself: those come through the
+// interfaces [Room], [Sessions] and [Access], which main satisfies. Types that go over the wire are
+// in state.go and described by openapi.json, which a test holds against the routes.
+//
+// Use: [New], then Run until its context ends.
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// Room operates the one session of this room. Each method returns once the room has taken or
+// refused the command; it may not wait for disks or cameras longer than ctx. who is the name of the
+// login, "panel" without one. Errors that are an *[Error] are shown as they are; others as a fault
+// of the agent.
+type Room interface {
+	Start(ctx context.Context, who string, d Details) (Started, error) // *Error 409 "running" when one runs
+	Mark(ctx context.Context, who, text string) error
+	Pause(ctx context.Context, who, reason string) error
+	Resume(ctx context.Context, who string) error
+	Stop(ctx context.Context, who, reason string) error // returns when post-roll has begun, not at the seal
+	// Details completes or corrects whose session it is; only while one runs.
+	Details(ctx context.Context, who string, d Details) error
+}
+
+// Sessions is the catalogue with the files behind it. ErrNotFound for what is not there.
+type Sessions interface {
+	// List gives at most limit sessions that opened before before ("" = the newest), newest first.
+	// Media, Logs and the like may be left out of the items.
+	List(ctx context.Context, limit int, before string) ([]Session, error)
+	Get(ctx context.Context, id string) (Session, error)
+	Segments(ctx context.Context, id, channel string) ([]Segment, error)
+	// OpenMedia opens segment n of a channel for reading; web closes it. The file may still be growing.
+	OpenMedia(ctx context.Context, id, channel string, n int64) (Media, error)
+	// Verify checks a session and gives the verifier's JSON as minglu-agent verify --json prints it.
+	// progress may be called often, from any goroutine, with bytes done of bytes in all. ctx ends it.
+	Verify(ctx context.Context, id string, progress func(done, all int64)) (json.RawMessage, error)
+}
+
+// Media is one open segment.
+type Media struct {
+	io.ReadSeekCloser
+	Name     string // "face-00001.mp4"
+	Modified time.Time
+}
+
+// Access decides who may do what; package access has it, main converts the types.
+type Access interface {
+	Login(ctx context.Context, name, password string) (token string, u User, err error)
+	Logout(token string)
+	Who(r Request) User // for showing; the zero User is nobody
+	// Enter decides, and returns nil only when the entry that r asks for is durable.
+	// An error with a method Refusal() (status int, code, zh, en string) is shown as it says.
+	Enter(ctx context.Context, r Request) (User, error)
+}
+
+// User has the fields of access.User.
+type User struct {
+	Name  string
+	Roles []string
+	Named bool // somebody logged in, not just the panel
+}
+
+// Request has the fields of access.Request.
+type Request struct {
+	Token    string
+	Remote   netip.Addr
+	Loopback bool
+	Action   string // "state", "operate", "list", "view", "play", "verify", "download"
+	Session  string
+	Flags    []string
+	Running  bool
+	Channel  string
+	Segment  int64
+}
+
+// ErrNotFound: there is no such session, channel or segment. Answered with 404.
+var ErrNotFound = errors.New("not found")
+
+// Error is an answer to the client: an HTTP status, a stable code, and words that say what
+// happened and what to do.
+type Error struct {
+	Status int
+	Code   string
+	Zh, En string
+}
+
+func (e *Error) Error() string { return "web: " + e.Code + ": " + e.En }
+
+// Refusal makes Error one of the errors that are shown as they say.
+func (e *Error) Refusal() (status int, code, zh, en string) { return e.Status, e.Code, e.Zh, e.En }
+
+// Limits.
+const (
+	MaxBodyBytes   = 64 << 10
+	MaxHeaderBytes = 16 << 10
+	MaxConns       = 128 // from other machines together; loopback is not counted, so the panel always gets in
+	MaxWatchers    = 32  // event streams
+	MaxTransfers   = 8   // media being sent at once: the recorder needs the disk more
+	SlowClient     = 30 * time.Second
+	Frame          = 250 * time.Millisecond // state is looked at this often while somebody watches
+	StopWithin     = 3 * time.Second        // Run waits this long for requests under way
+)
+
+// Options of [New].
+type Options struct {
+	Listen string   // "127.0.0.1:8080"
+	Hosts  []string // names, beside localhost and the address itself, that may stand in Host
+	TLS    *tls.Config
+	State  func() State // a snapshot, quick, from any goroutine
+	Room   Room
+	Store  Sessions
+	Access Access
+	Sim    http.Handler // mounted at /sim/ for board sim, else nil; sees only checked requests of who may operate
+	Log    *slog.Logger // nil: none
+}
+
+func (o *Options) valid() error {
+	if o.State == nil || o.Room == nil || o.Store == nil || o.Access == nil {
+		return errors.New("web: Options.State, Room, Store and Access are needed")
+	}
+	return nil
+}
+
+// LoadTLS reads a certificate with its chain and its key, both PEM.
+func LoadTLS(certFile, keyFile string) (*tls.Config, error) {
+	c, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("web: tls: %w: give web.tls.cert (certificate, then chain) and web.tls.key as PEM files that belong together", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS12}, nil
+}
