@@ -1,4 +1,3 @@
-// Package evidence is the format in which a recording proves itself.
 package evidence
 
 // Line types of evidence-format.md section 2. Each struct is marshalled by [MarshalLine] into its
