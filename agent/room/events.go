@@ -1,0 +1,150 @@
+package room
+
+import "time"
+
+// Event is something that happened to a room. The types below are all there are.
+type Event interface{ event() }
+
+// Officer names a person with the number of the enforcement credential.
+type Officer struct{ Name, Credential string }
+
+// Details say whose session it is; each may be empty and completed later.
+type Details struct {
+	Case, Matter string
+	Officers     []Officer
+	Body         string // unified social credit code of the body, "" for the room's own
+	Flags        []string
+}
+
+type (
+	// Tick comes at least four times a second; time alone changes nothing else.
+	Tick struct{}
+	// Button is the hardware button going down or up, debounced.
+	Button struct{ Down bool }
+	// Presence is the presence sensor's opinion.
+	Presence struct{ On bool }
+	// Door is the door contact.
+	Door struct{ Open bool }
+	// Start asks for a session.
+	Start struct {
+		By      Trigger
+		Who     string
+		Details Details
+	}
+	// Scan is a scanned case number.
+	Scan struct{ Case string }
+	// Complete gives facts that were missing.
+	Complete struct {
+		Who     string
+		Details Details
+	}
+	// Mark notes a moment.
+	Mark struct{ Text, Who string }
+	// Pause asks for a declared break; without a reason it is refused.
+	Pause struct{ Reason, Who string }
+	// Resume ends the break.
+	Resume struct{ Who string }
+	// Stop asks for the end.
+	Stop struct{ Reason, Who string }
+	// Answer answers the open question: Yes ends the session, no lets it go on.
+	Answer struct {
+		Yes bool
+		Who string
+	}
+	// Opened says that the recorder has opened the session.
+	Opened struct{ Session string }
+	// OpenFailed says that nothing can be recorded.
+	OpenFailed struct{ Cause string }
+	// Sealed says that a session is sealed, or could not be.
+	Sealed struct {
+		Session string
+		Err     string
+	}
+	// NoticeGiven says that the notice of recording was played, or given by a person.
+	NoticeGiven struct{ By string }
+	// Raise says that a fault began.
+	Raise struct{ Fault Fault }
+	// Clear says that a fault ended.
+	Clear struct{ Code, Ch string }
+	// PowerBack says, once after the start, that a session was cut Ago before now.
+	PowerBack struct {
+		Session string
+		Paused  bool
+		Why     Pause // reason and person of the pause, if Paused
+		Ago     time.Duration
+		Details Details
+	}
+	// Shutdown asks for the seal at once, without post-roll.
+	Shutdown struct{}
+)
+
+func (Tick) event()        {}
+func (Button) event()      {}
+func (Presence) event()    {}
+func (Door) event()        {}
+func (Start) event()       {}
+func (Scan) event()        {}
+func (Complete) event()    {}
+func (Mark) event()        {}
+func (Pause) event()       {}
+func (Resume) event()      {}
+func (Stop) event()        {}
+func (Answer) event()      {}
+func (Opened) event()      {}
+func (OpenFailed) event()  {}
+func (Sealed) event()      {}
+func (NoticeGiven) event() {}
+func (Raise) event()       {}
+func (Clear) event()       {}
+func (PowerBack) event()   {}
+func (Shutdown) event()    {}
+
+// Action is something to do. Actions are carried out in order.
+type Action interface{ action() }
+
+type (
+	// Open begins a session, with pre-roll unless it starts paused.
+	Open struct {
+		Start
+		Continues string // session that this one continues
+		Paused    bool
+	}
+	// Lamp sets the lamp.
+	Lamp struct{ State LampState }
+	// Announce plays a sound into the room: "notice", "resumed", "paused", "fault", "ask", "limit", "end".
+	Announce struct{ Sound string }
+	// Precheck measures the room and notes the result; it never blocks.
+	Precheck struct{}
+	// NoteDetails writes who and what into the record.
+	NoteDetails struct{ Complete }
+	// NoteMark writes a mark.
+	NoteMark struct{ Mark }
+	// NoteEvent writes an entry of the given type ("notice", "lamp", "fault", "cleared", "prompt").
+	NoteEvent struct{ Type, Code, Ch, Text string }
+	// PauseRecording turns capture off and declares the break.
+	PauseRecording struct{ Pause }
+	// ResumeRecording turns it on again.
+	ResumeRecording struct{ Resume }
+	// Finish closes the media and seals. Session may be "" when nothing was ever opened.
+	Finish struct {
+		Session string
+		Stop
+	}
+	// Ask asks the people in the room.
+	Ask struct{ Question Question }
+	// Refuse answers a request that has no meaning now. Code: "running", "not-recording", "reason", "not-paused", "no-question".
+	Refuse struct{ Code string }
+)
+
+func (Open) action()            {}
+func (Lamp) action()            {}
+func (Announce) action()        {}
+func (Precheck) action()        {}
+func (NoteDetails) action()     {}
+func (NoteMark) action()        {}
+func (NoteEvent) action()       {}
+func (PauseRecording) action()  {}
+func (ResumeRecording) action() {}
+func (Finish) action()          {}
+func (Ask) action()             {}
+func (Refuse) action()          {}
