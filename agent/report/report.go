@@ -1,0 +1,100 @@
+// Package report holds what a room says of itself to people and to the office: the catalogue of
+// faults with their texts and what to do. It is pure data.
+//
+// Codes are stable and only ever added: they stand in sealed records, where [Find] must still
+// explain them in years.
+package report
+
+import "strings"
+
+// Severity says how much a fault matters to the recording.
+type Severity string
+
+// The severities.
+const (
+	Failure Severity = "failure" // nothing is recorded
+	Impairs Severity = "impairs" // something is not recorded while it lasts
+	Warning Severity = "warning" // everything is recorded; see to it
+)
+
+// Text is a sentence in both languages. {ch} stands for the channel or disk concerned.
+type Text struct{ Zh, En string }
+
+// In puts ch into the sentence.
+func (t Text) In(ch string) Text {
+	return Text{strings.ReplaceAll(t.Zh, "{ch}", ch), strings.ReplaceAll(t.En, "{ch}", ch)}
+}
+
+// Fault is one condition the catalogue knows.
+type Fault struct {
+	Code     string
+	Severity Severity
+	Text     Text // what is the case
+	Do       Text // what to do about it
+}
+
+// Find returns the fault of a code. A code this version does not know gets a text that says so.
+func Find(code string) Fault {
+	for _, f := range Catalogue() {
+		if f.Code == code {
+			return f
+		}
+	}
+	return Fault{code, Warning, Text{"未知故障代码 " + code, "Unknown fault code " + code}, Text{"请更新软件", "Update the software"}}
+}
+
+// Catalogue returns all faults.
+func Catalogue() []Fault {
+	return []Fault{
+		{"room.nothing", Failure, Text{"没有任何内容被录制", "Nothing is being recorded"},
+			Text{"请检查摄像机、麦克风和磁盘；系统会自动重试。如须继续询问，请改用其他录音录像设备并说明原因", "Check cameras, microphones and disks; the room keeps trying. To go on, use another recorder and note why"}},
+		{"camera.gone", Impairs, Text{"通道 {ch} 的摄像机没有连接，其余通道继续录制", "The camera of channel {ch} is not connected; the other channels go on"},
+			Text{"请检查摄像机电源和网线；恢复后自动继续", "Check the camera's power and cable; it goes on by itself"}},
+		{"camera.noframes", Impairs, Text{"通道 {ch} 的摄像机已连接但没有图像", "The camera of channel {ch} is connected but sends no picture"},
+			Text{"请重启摄像机；恢复后自动继续", "Restart the camera; it goes on by itself"}},
+		{"camera.credentials", Impairs, Text{"通道 {ch} 的摄像机拒绝登录", "The camera of channel {ch} refuses the login"},
+			Text{"请设备管理员核对 agent.yaml 中该通道的用户名和密码", "Ask the equipment manager to check this channel's user and password in agent.yaml"}},
+		{"camera.address", Impairs, Text{"找不到通道 {ch} 的摄像机", "The camera of channel {ch} cannot be reached"},
+			Text{"请检查摄像机电源、网线和 agent.yaml 中的地址", "Check the camera's power, its cable and the address in agent.yaml"}},
+		{"camera.not-found", Impairs, Text{"通道 {ch} 的摄像机没有这个视频流", "The camera of channel {ch} has no such stream"},
+			Text{"请核对 agent.yaml 中该通道地址的路径部分", "Check the path in this channel's address in agent.yaml"}},
+		{"camera.codec", Impairs, Text{"通道 {ch} 的摄像机编码格式不受支持", "The camera of channel {ch} uses a codec that cannot be recorded"},
+			Text{"请在摄像机设置中改为 H.264 或 H.265", "Set the camera to H.264 or H.265"}},
+		{"camera.protocol", Impairs, Text{"通道 {ch} 的摄像机应答异常", "The camera of channel {ch} answers in an unexpected way"},
+			Text{"请重启摄像机；仍不恢复时请设备管理员查看日志", "Restart the camera; if it stays so, the equipment manager should read the log"}},
+		{"microphone.gone", Impairs, Text{"通道 {ch} 的麦克风没有数据", "The microphone of channel {ch} delivers nothing"},
+			Text{"请检查麦克风接线；恢复后自动继续", "Check the microphone's cable; it goes on by itself"}},
+		{"sound.silent", Impairs, Text{"通道 {ch} 长时间没有声音", "Channel {ch} has been silent for long"},
+			Text{"请对麦克风说话并看电平；检查静音开关和接线", "Speak into the microphone and watch its level; check its mute switch and cable"}},
+		{"sound.clipping", Warning, Text{"通道 {ch} 的声音过载失真", "The sound of channel {ch} is overdriven"},
+			Text{"请降低麦克风增益或移远麦克风", "Lower the microphone's gain or move it away"}},
+		{"disk.failed", Impairs, Text{"磁盘 {ch} 不能写入，正在用其余磁盘继续录制", "Disk {ch} cannot be written; recording goes on with the other"},
+			Text{"请检查磁盘连接；不要取出另一块磁盘", "Check the disk's connection; do not remove the other disk"}},
+		{"disk.full", Impairs, Text{"磁盘 {ch} 已满，正在用其余磁盘继续录制", "Disk {ch} is full; recording goes on with the other"},
+			Text{"请设备管理员归档旧会话后腾出空间，或更换磁盘", "Ask the equipment manager to archive old sessions and free space, or to change the disk"}},
+		{"disk.gone", Impairs, Text{"磁盘 {ch} 已断开，正在用其余磁盘继续录制", "Disk {ch} is disconnected; recording goes on with the other"},
+			Text{"请重新连接磁盘", "Connect the disk again"}},
+		{"disk.slow", Impairs, Text{"磁盘 {ch} 写入停滞，正在用其余磁盘继续录制", "Disk {ch} hangs; recording goes on with the other"},
+			Text{"请更换磁盘", "Change the disk"}},
+		{"disk.low", Warning, Text{"磁盘 {ch} 剩余空间不足 24 小时", "Disk {ch} has room for less than 24 hours"},
+			Text{"请设备管理员归档旧会话后腾出空间", "Ask the equipment manager to archive old sessions and free space"}},
+		{"disk.foreign", Warning, Text{"磁盘 {ch} 上有其他设备的台账", "Disk {ch} holds another device's ledger"},
+			Text{"请确认磁盘来源；内容已原样保留", "Find out where the disk comes from; its content was kept as it is"}},
+		{"clock.unverified", Warning, Text{"时钟未经校准，记录中会注明", "The clock is not verified; the record says so"},
+			Text{"请检查校时服务（NTP）和 RTC 电池", "Check the time service (NTP) and the RTC battery"}},
+		{"clock.step", Warning, Text{"时钟发生跳变，录制未中断，记录中已注明", "The clock jumped; recording was not interrupted and the record says so"},
+			Text{"请检查校时服务（NTP）和 RTC 电池", "Check the time service (NTP) and the RTC battery"}},
+		{"clock.behind", Warning, Text{"时钟早于上次关机时间或软件发布日", "The clock is before the last shutdown or the build date"},
+			Text{"请更换 RTC 电池并校时", "Change the RTC battery and set the clock"}},
+		{"session.recovered", Warning, Text{"上次会话 {ch} 曾因断电或程序异常中断，已自动修复并封存", "The last session {ch} was cut by a power loss or a crash; it was repaired and sealed"},
+			Text{"请在会话列表中核验", "Verify it in the list of sessions"}},
+		{"session.damaged", Warning, Text{"会话 {ch} 不能自动修复，内容已原样保留", "Session {ch} cannot be repaired by itself; its content was kept as it is"},
+			Text{"请设备管理员用 minglu-agent verify 查看", "Ask the equipment manager to look at it with minglu-agent verify"}},
+		{"seal.failed", Warning, Text{"会话 {ch} 未能封存，将自动重试", "Session {ch} could not be sealed; it will be tried again"},
+			Text{"请检查磁盘", "Check the disks"}},
+		{"lamp.failed", Warning, Text{"录音录像指示灯没有响应", "The recording lamp does not answer"},
+			Text{"请检查指示灯接线，并口头告知正在录音录像", "Check the lamp's wiring, and tell people by word that they are recorded"}},
+		{"input.failed", Warning, Text{"输入设备 {ch} 没有响应", "Input {ch} does not answer"},
+			Text{"请检查接线；可在页面上操作", "Check its wiring; the page works all the same"}},
+	}
+}
