@@ -1,0 +1,235 @@
+package minglu_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The rules of the house. Each ban carries its reason, so that a failure explains itself.
+
+const pureWhy = "the pure packages must give the same answer anywhere, at any time: a verifier and a replay depend on it"
+
+// pure names the packages that decide and never act.
+var pure = []string{"agent/room", "agent/evidence", "agent/fmp4", "agent/standard", "agent/report"}
+
+// living names the packages under agent that run; they meet only in main.
+var living = []string{"capture", "record", "record/recovery", "ledger", "identity", "notary", "store", "keep", "archive", "access", "live", "health", "uplink", "web"}
+
+// thirdParty says which packages may import a module from outside, and why there.
+var thirdParty = []struct {
+	module string
+	by     []string
+	why    string
+}{
+	{"github.com/bluenviron/gortsplib/v5", []string{"drivers/rtsp", "sim/rtsprelay"}, "RTSP lives in one driver; the relay plays the camera's side in tests"},
+	{"github.com/bluenviron/mediacommon/v2", []string{"drivers/rtsp", "sim/rtsprelay"}, "decoding order of what RTSP delivers"},
+	{"github.com/pion/rtp", []string{"drivers/rtsp", "sim/rtsprelay"}, "comes with gortsplib"},
+	{"github.com/pion/rtcp", []string{"drivers/rtsp", "sim/rtsprelay"}, "comes with gortsplib"},
+	{"github.com/thesyncim/gopus", []string{"agent/capture"}, "sound is encoded once, in capture"},
+	{"modernc.org/sqlite", []string{"agent/store"}, "the catalogue is the only database of the agent"},
+	{"golang.org/x/mod", []string{"agent/evidence"}, "tree proofs and notes of the evidence format"},
+	{"github.com/emmansun/gmsm", []string{"agent/evidence", "agent/record", "agent/record/recovery"}, "SM3 digests of segments"},
+	{"github.com/goccy/go-yaml", []string{"agent/config"}, "configuration is read in one place"},
+	{"github.com/alecthomas/kong", []string{"agent", "sim"}, "command lines belong to main"},
+	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},
+	{"golang.org/x/crypto", []string{"agent/access", "agent/evidence"}, "password hashing; cryptobyte for DER"},
+	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/record", "agent/web"}, "system calls"},
+	{"golang.org/x/sync", []string{"agent", "agent/capture", "agent/record", "sim"}, "errgroup, where something is started and awaited"},
+	{"golang.org/x/term", []string{"agent"}, "passwords are typed without echo"},
+}
+
+type pkg struct {
+	ImportPath string
+	Dir        string
+	GoFiles    []string
+	Imports    []string
+	TestImports,
+	XTestImports []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,TestImports,XTestImports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var ps []pkg
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return ps
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		ps = append(ps, p)
+	}
+}
+
+func short(importPath string) string { return strings.TrimPrefix(importPath, "minglu/") }
+
+func TestImports(t *testing.T) {
+	for _, p := range packages(t) {
+		name := short(p.ImportPath)
+		for _, imp := range p.Imports {
+			if why := banned(name, imp); why != "" {
+				t.Errorf("%s must not import %s: %s", name, imp, why)
+			}
+		}
+	}
+}
+
+func banned(name, imp string) string {
+	local := strings.HasPrefix(imp, "minglu/")
+	other := short(imp)
+	switch {
+	case slices.Contains(pure, name):
+		switch {
+		case slices.Contains([]string{"os", "net", "net/http", "os/exec", "syscall", "log", "log/slog", "math/rand", "crypto/rand"}, imp):
+			return pureWhy
+		case local && !slices.Contains(pure, other):
+			return pureWhy
+		}
+	case name == "agent/clock" || name == "agent/durable" || name == "agent/config":
+		if local && !(name == "agent/clock" && other == "agent/durable") {
+			return "leaves stand on the standard library alone, so that everything may stand on them"
+		}
+	case name == "drivers":
+		if local {
+			return "the vocabulary of devices knows no device"
+		}
+	case strings.HasPrefix(name, "drivers/"):
+		if local && other != "drivers" && !strings.HasPrefix(other, name+"/") {
+			return "a driver is a library others can import: it knows its own kind only"
+		}
+	case strings.HasPrefix(name, "agent/") && slices.Contains(living, strings.TrimPrefix(name, "agent/")):
+		if other == "agent/config" {
+			return "configuration stops at main; take Options"
+		}
+		if local && strings.HasPrefix(other, "agent/") && slices.Contains(living, strings.TrimPrefix(other, "agent/")) && !strings.HasPrefix(name, other+"/") {
+			return "living packages meet in main; declare the interface you need"
+		}
+		if local && strings.HasPrefix(other, "drivers/") {
+			return "only main knows which device is behind an interface"
+		}
+	}
+	if local && strings.HasPrefix(other, "sim") && !strings.HasPrefix(name, "sim") {
+		return "the product does not depend on its simulation"
+	}
+	if !local && strings.Contains(strings.SplitN(imp, "/", 2)[0], ".") {
+		for _, tp := range thirdParty {
+			if imp == tp.module || strings.HasPrefix(imp, tp.module+"/") {
+				if !slices.Contains(tp.by, name) {
+					return tp.module + " is for " + strings.Join(tp.by, ", ") + " (" + tp.why + ")"
+				}
+				return ""
+			}
+		}
+		return "a module from outside needs a row with a reason in house_test.go"
+	}
+	return ""
+}
+
+func TestEachPackageHasOneComment(t *testing.T) {
+	for _, p := range packages(t) {
+		var with []string
+		for _, f := range p.GoFiles {
+			ast, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, f), nil, parser.ParseComments|parser.PackageClauseOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ast.Doc != nil {
+				with = append(with, f)
+			}
+		}
+		if len(p.GoFiles) > 0 && len(with) != 1 {
+			t.Errorf("%s: want exactly one package comment, found %d %v", short(p.ImportPath), len(with), with)
+		}
+	}
+}
+
+func TestGofmt(t *testing.T) {
+	out, err := exec.Command("gofmt", "-l", ".").CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("gofmt -w these: %s %v", out, err)
+	}
+}
+
+func TestVet(t *testing.T) { run(t, nil, "go", "vet", "./...") }
+
+func TestStaticcheck(t *testing.T) {
+	if testing.Short() {
+		t.Log("make lint runs staticcheck")
+		return
+	}
+	run(t, nil, "go", "tool", "staticcheck", "./...")
+}
+
+// TestCross builds all programs for each kind of board, without C.
+func TestCross(t *testing.T) {
+	if testing.Short() {
+		t.Log("make cross builds for all boards")
+		return
+	}
+	for _, target := range [][]string{{"GOARCH=arm64"}, {"GOARCH=arm", "GOARM=7"}, {"GOARCH=amd64"}} {
+		run(t, append(target, "GOOS=linux", "CGO_ENABLED=0"), "go", "build", "-o", t.TempDir()+"/", "./agent", "./sim")
+	}
+}
+
+func run(t *testing.T, env []string, name string, args ...string) {
+	t.Helper()
+	c := exec.Command(name, args...)
+	c.Env = append(os.Environ(), env...)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Errorf("%s %s: %v\n%s", strings.Join(env, " "), strings.Join(c.Args, " "), err, out)
+	}
+}
+
+// TestNothingIsSkipped: a test that can skip proves nothing on the machine where it matters.
+func TestNothingIsSkipped(t *testing.T) {
+	walk(t, func(path, text string) {
+		for i, line := range strings.Split(text, "\n") {
+			if strings.HasSuffix(path, "_test.go") && path != "house_test.go" && (strings.Contains(line, ".Skip(") || strings.Contains(line, ".Skipf(") || strings.Contains(line, ".SkipNow(")) {
+				t.Errorf("%s:%d: a skipped test is no test; install what it needs (make test does) or take it out", path, i+1)
+			}
+		}
+	})
+}
+
+// TestFilesHaveOneSubject: look twice at a long file, and say here why it may be long.
+func TestFilesHaveOneSubject(t *testing.T) {
+	long := map[string]string{}
+	walk(t, func(path, text string) {
+		if n := strings.Count(text, "\n"); n > 500 && !strings.HasSuffix(path, "_test.go") && long[path] == "" {
+			t.Errorf("%s has %d lines: split it by subject, or give the reason in this test", path, n)
+		}
+	})
+}
+
+func walk(t *testing.T, visit func(path, text string)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+			if d != nil && d.IsDir() && slices.Contains([]string{".git", "node_modules", "var", "out", "bin"}, d.Name()) {
+				return filepath.SkipDir
+			}
+			return err
+		}
+		b, err := os.ReadFile(path)
+		visit(filepath.ToSlash(path), string(b))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
