@@ -1,0 +1,51 @@
+# Minglu. Only Go, git and make are needed; `make test` installs the rest (tools/install).
+export CGO_ENABLED = 0
+FUZZTIME ?= 20s
+KILLS ?= 20
+SOAK_KILLS ?= 200
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+build: ## bin/minglu-agent and bin/minglu-sim
+	go build -trimpath -o bin/minglu-agent ./agent
+	go build -trimpath -o bin/minglu-sim ./sim
+
+run: build ## a whole simulated room; ctrl-C seals and verifies
+	bin/minglu-sim demo
+
+test: tools ## everything, on this machine
+	go test -count=1 -timeout 15m ./...
+
+check: ## vet, house rules, fast tests: the inner loop
+	go vet ./...
+	go test -short -timeout 90s . ./agent/... ./drivers/...
+
+race: ## fast tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race -short -timeout 10m ./agent/... ./drivers/...
+
+fuzz: ## each fuzz target for FUZZTIME
+	FUZZTIME=$(FUZZTIME) tools/fuzz
+
+bench: ## benchmarks with memory
+	go test -run '^$$' -bench . -benchmem -timeout 20m ./agent/... ./drivers/...
+
+soak: tools ## kill -9 at SOAK_KILLS random moments
+	MINGLU_KILLS=$(SOAK_KILLS) go test -count=1 -timeout 60m -run TestKill ./sim/scenario
+
+hil: ## hardware in the loop: comes with the drivers it tests
+	@echo "no driver needs a kernel yet: cameras are RTSP, the rest is simulated (see docs/acceptance.md)"
+
+lint: ## staticcheck
+	go tool staticcheck ./...
+
+cross: ## all programs for all boards
+	for t in arm64 arm amd64; do GOOS=linux GOARCH=$$t GOARM=7 go build -o out/$$t/ ./agent ./sim || exit 1; done
+
+tools: ## install what the tests need (apt)
+	@tools/install
+
+clean: ## remove what was built
+	rm -rf bin out var
+
+.PHONY: help build run test check race fuzz bench soak hil lint cross tools clean
