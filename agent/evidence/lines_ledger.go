@@ -109,8 +109,8 @@ type Destroy struct {
 	Appraisal string `json:"appraisal"` // SHA-256 of the signed appraisal
 }
 
-// Lost tells that a person gave up what an absent disk held of a session beyond Size.
-type Lost struct {
+// LostTail (type "lost") tells that a person gave up what an absent disk held of a session beyond Size.
+type LostTail struct {
 	Common
 	Session string `json:"session"`
 	Size    int64  `json:"size"`
@@ -166,6 +166,70 @@ type Aside struct {
 	Why    string `json:"why"` // "torn", "beyond"
 }
 
-// TypeOf returns the type of a line struct (or a pointer to one) that has only one, else "".
-// Pause, Event, Destroy have several; Fragment is "fragment" unless its Type says "recovered".
-func TypeOf(v any) string { return "" }
+// TypeOf returns the type of a line struct, or of a pointer to one, that has only one; else "".
+// Pause, Event and Destroy have several. A [Fragment] is a "fragment"; a recovered one must say so.
+func TypeOf(v any) string {
+	switch v.(type) {
+	case Open, *Open:
+		return "open"
+	case Details, *Details:
+		return "details"
+	case SegmentOpen, *SegmentOpen:
+		return "segment.open"
+	case Fragment, *Fragment:
+		return "fragment"
+	case SegmentClose, *SegmentClose:
+		return "segment.close"
+	case Gap, *Gap:
+		return "gap"
+	case Clock, *Clock, LedgerClock, *LedgerClock:
+		return "clock"
+	case Mark, *Mark:
+		return "mark"
+	case Close, *Close:
+		return "close"
+	case Seal, *Seal:
+		return "seal"
+	case Anchor, *Anchor:
+		return "anchor"
+	case Recovery, *Recovery:
+		return "recovery"
+	case Aside, *Aside:
+		return "aside"
+	}
+	return ledgerTypeOf(v)
+}
+
+func ledgerTypeOf(v any) string {
+	switch v.(type) {
+	case Generation, *Generation:
+		return "generation"
+	case Boot, *Boot:
+		return "boot"
+	case Key, *Key:
+		return "key"
+	case Config, *Config:
+		return "config"
+	case Disks, *Disks:
+		return "disks"
+	case Head, *Head:
+		return "head"
+	case Sealed, *Sealed:
+		return "sealed"
+	case Token, *Token:
+		return "token"
+	case Cosig, *Cosig:
+		return "cosig"
+	case AmendRef, *AmendRef:
+		return "amend"
+	case AccessRef, *AccessRef:
+		return "access"
+	case Archived, *Archived:
+		return "archived"
+	case LostTail, *LostTail:
+		return "lost"
+	case Adopt, *Adopt:
+		return "adopt"
+	}
+	return ""
+}
