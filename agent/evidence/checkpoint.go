@@ -121,21 +121,36 @@ func (s *Signer) signDigest(digest [32]byte) ([]byte, error) {
 	return lowS(der)
 }
 
-// ecdsaSig is the Ecdsa-Sig-Value of RFC 3279 2.2.3.
-type ecdsaSig struct{ R, S *big.Int }
-
-var halfOrder = new(big.Int).Rsh(elliptic.P256().Params().N, 1)
+var (
+	order     = elliptic.P256().Params().N
+	halfOrder = new(big.Int).Rsh(order, 1)
+)
 
 // lowS replaces s by n-s where s > n/2: both verify, and only one is ours.
 func lowS(der []byte) ([]byte, error) {
-	var v ecdsaSig
-	if _, err := asn1.Unmarshal(der, &v); err != nil {
+	r, s, err := parseSig(der)
+	if err != nil {
 		return nil, err
 	}
-	if v.S.Cmp(halfOrder) > 0 {
-		v.S.Sub(elliptic.P256().Params().N, v.S)
+	if s.Cmp(halfOrder) > 0 {
+		s.Sub(order, s)
 	}
-	return asn1.Marshal(v)
+	return marshalSig(r, s)
+}
+
+// parseSig reads an Ecdsa-Sig-Value (RFC 3279 2.2.3), marshalSig writes it. Who compares the two
+// knows that the encoding is DER.
+func parseSig(der []byte) (r, s *big.Int, err error) {
+	var v struct{ R, S *big.Int }
+	rest, err := asn1.Unmarshal(der, &v)
+	if err == nil && len(rest) > 0 {
+		err = errors.New("bytes after the signature")
+	}
+	return v.R, v.S, err
+}
+
+func marshalSig(r, s *big.Int) ([]byte, error) {
+	return asn1.Marshal(struct{ R, S *big.Int }{r, s})
 }
 
 // verifyDER checks a signature made by a [Signer]: DER without a spare byte, low-S, and valid.

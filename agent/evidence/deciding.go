@@ -1,8 +1,10 @@
 package evidence
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"errors"
+	"reflect"
 )
 
 // ErrUnsigned means that no sign line of a log holds.
@@ -19,17 +21,81 @@ type Deciding struct {
 	Torn  int64 // bytes after the last line feed
 
 	// FirstBad is the first line that is not canonical, or that is a sign line with a wrong size or
-	// root; -1 if there is none. It may lie before the deciding signature only if a sign line's size
-	// or root is wrong and the key signed over it.
+	// root; -1 if there is none. It always lies behind the deciding signature.
 	FirstBad int64
-	// Damaged is the number of a sign line after the deciding one whose signature holds over its own
-	// text, so that lines before it were changed after they were signed (R5); -1 if there is none.
+	// Damaged is the number of a sign line behind the deciding one whose signature holds over its
+	// own text, so that lines before it were changed after they were signed (R5, V3); -1 if there is
+	// none. What lies behind the deciding signature is then no torn tail.
 	Damaged int64
 }
 
+// signAt is a line that looks like a sign line.
+type signAt struct {
+	number, start, end int64 // end is behind the line feed
+	sound              bool  // size and root hold, all lines before it are canonical
+}
+
 // Decide finds the deciding signature of a log file: the last sign line whose size, root and
-// signature hold, every line before it being canonical. With none it returns [ErrUnsigned], and the
-// other fields (Lines, Torn, FirstBad, Damaged) still tell. It verifies few signatures, not all.
+// signature hold, every line before it being canonical and every sign line before it having the
+// right size and root. With none it returns [ErrUnsigned], and the fields Lines, Torn, FirstBad and
+// Damaged still tell. It verifies as few signatures as possible: of a sound log, one.
 func Decide(log []byte, origin string, pub *ecdsa.PublicKey) (Deciding, error) {
-	return Deciding{}, errors.New("not built yet")
+	d := Deciding{FirstBad: -1, Damaged: -1}
+	signs := d.scan(log)
+	for i := len(signs) - 1; i >= 0; i-- {
+		s := signs[i]
+		if !s.sound && d.Damaged >= 0 {
+			continue
+		}
+		var v Sign
+		if UnmarshalCanonical(log[s.start:s.end-1], &v, true) != nil {
+			continue
+		}
+		root, err := ParseHash(v.Root)
+		if err != nil || VerifySig(pub, origin, v.Size, root, v.Sig) != nil {
+			continue
+		}
+		if s.sound {
+			d.Size, d.Root, d.Sig, d.End = v.Size, root, v.Sig, s.end
+			return d, nil
+		}
+		d.Damaged = s.number
+	}
+	return d, ErrUnsigned
+}
+
+// scan splits the log, checks lines and roots, and returns what looks like sign lines.
+func (d *Deciding) scan(log []byte) []signAt {
+	var signs []signAt
+	var tree Tree
+	for start := int64(0); ; d.Lines++ {
+		n := bytes.IndexByte(log[start:], '\n')
+		if n < 0 {
+			d.Torn = int64(len(log)) - start
+			return signs
+		}
+		line, end := log[start:start+int64(n)], start+int64(n)+1
+		isSign := bytes.HasSuffix(line, []byte(`,"type":"sign"}`)) && bytes.HasPrefix(line, []byte(`{"root":"`)) && n <= MaxLine
+		if d.FirstBad < 0 && !soundLine(line, &tree, isSign) {
+			d.FirstBad = d.Lines
+		}
+		if isSign {
+			signs = append(signs, signAt{number: d.Lines, start: start, end: end, sound: d.FirstBad < 0})
+		}
+		tree.Append(line)
+		start = end
+	}
+}
+
+// soundLine tells whether a line can follow the lines in tree.
+func soundLine(line []byte, tree *Tree, isSign bool) bool {
+	n, err := parseLine(line)
+	if err != nil {
+		return false
+	}
+	if t := n.get("type"); !isSign {
+		return t == nil || t.str != "sign"
+	}
+	var s Sign
+	return n.decode(reflect.ValueOf(&s).Elem(), true, "") == nil && s.Size == tree.Size() && s.Root == tree.Root().String()
 }
