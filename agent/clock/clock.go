@@ -90,9 +90,10 @@ type Clock struct {
 	kick chan struct{}
 	now  atomic.Pointer[state]
 
-	mu      sync.Mutex // guards what follows, and writing now
+	saved time.Time // floor as last written; Run's alone
+
+	mu      sync.Mutex // guards pending, and writing now
 	pending []Step
-	saved   time.Time // floor as last written
 }
 
 // state is what a reading is made of beside the two clocks. It is never changed, only replaced.
@@ -328,7 +329,7 @@ func (c *Clock) save(last *string) {
 	err := c.o.Replace(c.o.FloorFile, []byte(floor.UTC().Format(time.RFC3339Nano)+"\n"))
 	switch {
 	case err == nil:
-		c.saved, *last = floor, "" // saved is Run's alone after New
+		c.saved, *last = floor, ""
 	case err.Error() != *last:
 		*last = err.Error()
 		c.o.Log.Error("time floor not saved", "file", c.o.FloorFile, "err", err)

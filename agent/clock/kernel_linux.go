@@ -2,6 +2,7 @@ package clock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -66,16 +67,34 @@ func watchSet(ctx context.Context, set func()) {
 	}
 	f := os.NewFile(uintptr(fd), "timerfd")
 	stop := context.AfterFunc(ctx, func() { f.Close() })
-	defer func() { stop(); f.Close() }()
+	defer func() {
+		stop()
+		f.Close()
+	}()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
 	var buf [8]byte
 	for ctx.Err() == nil {
-		at := unix.NsecToTimespec(time.Now().Add(24 * time.Hour).UnixNano())
-		if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &unix.ItimerSpec{Value: at}, nil); err != nil {
+		day := &unix.ItimerSpec{Value: unix.NsecToTimespec(time.Now().Add(24 * time.Hour).UnixNano())}
+		var armErr error
+		err := raw.Control(func(fd uintptr) {
+			armErr = unix.TimerfdSettime(int(fd), unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, day, nil)
+		})
+		if errors.Is(armErr, unix.ECANCELED) { // set between the last read and now
+			set()
+			continue
+		}
+		if err != nil || armErr != nil {
 			return
 		}
-		if _, err := f.Read(buf[:]); err != nil && ctx.Err() == nil {
-			set() // ECANCELED; should it be anything else, a look too many does no harm
-			time.Sleep(10 * time.Millisecond)
+		_, err = f.Read(buf[:])
+		if err != nil && ctx.Err() == nil {
+			set()
+		}
+		if err != nil && !errors.Is(err, unix.ECANCELED) {
+			return
 		}
 	}
 }
