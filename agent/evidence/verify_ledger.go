@@ -1,0 +1,197 @@
+package evidence
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"regexp"
+)
+
+var generationName = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// ledgerCopy is one copy of a device ledger as found, and what it says about sessions.
+type ledgerCopy struct {
+	path string
+	gen  string // G, the folder's name
+	data []byte
+	err  error // why it could not be read
+
+	log      *signedLog
+	heads    map[string][]Head
+	sealed   map[string]Sealed
+	ends     map[string]string // "archived", "destroyed"
+	lost     map[string]LostTail
+	sessions []string // in order of their first head
+}
+
+func readLedger(fsys fs.FS, path, gen string) *ledgerCopy {
+	l := &ledgerCopy{path: path, gen: gen}
+	if l.data, l.err = readLimited(fsys, "log.jsonl", MaxLog); l.err != nil {
+		l.err = uncheckable("ledger: %w", l.err)
+	}
+	return l
+}
+
+// check finds the deciding signature with one of the keys, by device, and reads the covered lines.
+func (l *ledgerCopy) check(keys map[string][]*ecdsa.PublicKey) {
+	if l.err != nil {
+		return
+	}
+	if !generationName.MatchString(l.gen) {
+		l.err = uncheckable("ledger: folder %q is not called by its generation", l.gen)
+		return
+	}
+	for device, pubs := range keys {
+		for _, pub := range pubs {
+			log, err := decide("ledger "+l.gen, LedgerOrigin(device, l.gen), l.data, pub)
+			if err == nil {
+				l.log = log
+				l.err = l.read()
+				return
+			}
+		}
+	}
+	l.err = uncheckable("ledger: no signature holds with the certificates at hand (%d devices)", len(keys))
+}
+
+func (l *ledgerCopy) read() error {
+	l.heads, l.sealed = make(map[string][]Head), make(map[string]Sealed)
+	l.ends, l.lost = make(map[string]string), make(map[string]LostTail)
+	err := l.log.each(func(n, off int64, line Line) error {
+		if line.Type != "sign" && line.Seq != n {
+			return fmt.Errorf("ledger: line %d: seq is %d", n, line.Seq)
+		}
+		if (n == 0) != (line.Type == "generation") {
+			return fmt.Errorf("ledger: line %d: %q", n, line.Type)
+		}
+		return l.line(line)
+	})
+	if err != nil {
+		return uncheckable("%w", err)
+	}
+	return nil
+}
+
+func (l *ledgerCopy) line(line Line) error {
+	switch line.Type {
+	case "head":
+		var h Head
+		if err := line.Decode(&h); err != nil {
+			return err
+		}
+		if l.heads[h.Session] == nil {
+			l.sessions = append(l.sessions, h.Session)
+		}
+		l.heads[h.Session] = append(l.heads[h.Session], h)
+	case "sealed":
+		var s Sealed
+		if err := line.Decode(&s); err != nil {
+			return err
+		}
+		if _, again := l.sealed[s.Session]; !again { // the first holds: a second manifest is the attack
+			l.sealed[s.Session] = s
+		}
+	case "archived":
+		var a Archived
+		if err := line.Decode(&a); err != nil {
+			return err
+		}
+		l.ends[a.Session] = "archived"
+	case "destroyed":
+		var d Destroy
+		if err := line.Decode(&d); err != nil {
+			return err
+		}
+		l.ends[d.Session] = "destroyed"
+	case "lost":
+		var x LostTail
+		if err := line.Decode(&x); err != nil {
+			return err
+		}
+		l.lost[x.Session] = x
+	}
+	return nil
+}
+
+// result tells what the ledger itself looks like.
+func (l *ledgerCopy) result() LedgerResult {
+	r := LedgerResult{Path: l.path, Sessions: len(l.sessions)}
+	if l.err != nil {
+		r.Unchecked = l.err.Error()
+		return r
+	}
+	r.Origin, r.Lines = l.log.origin, l.log.Size+1
+	if _, _, cause := l.log.beyond(false); cause != "" {
+		r.Finding, r.Cause = FindingAltered, cause
+	} else if l.log.End < int64(len(l.data)) {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d bytes behind the last signature are not signed", int64(len(l.data))-l.log.End))
+	}
+	return r
+}
+
+// against does steps V13 and V14: the session is the one whose states the ledger kept.
+func (c *copyCheck) against(l *ledgerCopy) {
+	if l.log == nil || c.pub == nil || len(c.logs) == 0 || l.log.origin != ledgerOf(c.open.Origin) {
+		return
+	}
+	if len(l.heads[c.id]) == 0 {
+		c.note("the ledger %s does not name this session", l.path)
+	}
+	for _, h := range l.heads[c.id] {
+		if !c.head(h, l) {
+			break // one is enough: later heads repeat it
+		}
+	}
+	s, ok := l.sealed[c.id]
+	if !ok {
+		return
+	}
+	for _, f := range []struct {
+		name, want string
+		data       []byte
+	}{{"manifest.json", s.Manifest, c.manifest}, {"manifest.json.p7s", s.P7S, c.p7s}} {
+		d := sha256.Sum256(f.data)
+		switch {
+		case f.data == nil:
+			c.found(FindingMissing, f.name, "the ledger says the session was sealed with it")
+		case hex.EncodeToString(d[:]) != f.want:
+			c.found(FindingAltered, f.name, "is not the one that the ledger says the session was sealed with")
+		}
+	}
+}
+
+// head holds one head line against the logs; false if it found something.
+func (c *copyCheck) head(h Head, l *ledgerCopy) bool {
+	for _, log := range c.logs {
+		if log.file != h.Log {
+			continue
+		}
+		root, ok := log.signs[h.Size]
+		switch {
+		case h.Size > log.Size && l.lost[c.id].Size > 0:
+			c.found(FindingGap, h.Log, "lost with a disk, a person entered: "+l.lost[c.id].Cause)
+		case h.Size > log.Size:
+			c.found(FindingMissing, h.Log, fmt.Sprintf("the ledger knows %d signed lines, %d are here", h.Size, log.Size))
+		case !ok || root != h.Root:
+			c.found(FindingAltered, h.Log, fmt.Sprintf("is not the log whose state at %d lines the ledger keeps", h.Size))
+		default:
+			return true
+		}
+		return false
+	}
+	c.found(FindingMissing, h.Log, "the ledger names this log")
+	return false
+}
+
+func ledgerOf(sessionOrigin string) string {
+	m := originForm.FindStringSubmatch(sessionOrigin)
+	return LedgerOrigin(m[1], m[2])
+}
+
+// prefix tells whether one ledger copy's signed bytes begin the other's.
+func (l *ledgerCopy) prefix(of *ledgerCopy) bool {
+	return bytes.HasPrefix(of.data, l.data[:l.log.End]) || bytes.HasPrefix(l.data, of.data[:of.log.End])
+}
