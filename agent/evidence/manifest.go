@@ -1,5 +1,10 @@
 package evidence
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+)
+
 // Manifest ends a session and never changes, evidence-format.md section 3. Times at, from, to are µs
 // of media time; t is µs since 1970 UTC. All slices are written as [] when empty.
 type Manifest struct {
@@ -139,4 +144,10 @@ func ParseManifest(b []byte) (*Manifest, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// DigestFile returns the name and SHA-256 of a file.
+func DigestFile(file string, b []byte) FileDigest {
+	sum := sha256.Sum256(b)
+	return FileDigest{File: file, SHA256: hex.EncodeToString(sum[:])}
 }
