@@ -1,0 +1,385 @@
+package recovery
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"minglu/agent/durable"
+	"minglu/agent/evidence"
+)
+
+// Limits on the small files of a session.
+const (
+	maxPEMBytes      = 64 << 10 // evidence-format.md V1
+	maxManifestBytes = 64 << 20
+)
+
+// replica is one disk's folder of the session.
+type replica struct {
+	disk  Disk
+	dir   string
+	files durable.Files
+	log   []byte
+	dec   evidence.Deciding // zero: nothing signed
+	tail  int64             // offset in log up to which it agrees with the source's signed lines
+}
+
+// load finds the copies that may be used and written to, the source first (R5). Damaged, foreign and
+// unreadable ones are noted and left out for good.
+func (j *job) load() error {
+	var usable []*replica
+	damaged := false
+	for _, d := range j.o.Disks {
+		dir := filepath.Join(d.Dir, "sessions", j.id)
+		if fi, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil || !fi.IsDir() {
+			j.note("disk %s: the session is no folder: left alone: %v", d.ID, err)
+			damaged = true
+			continue
+		}
+		c := &replica{disk: d, dir: dir, files: durable.Files{Layer: j.o.Layer, Tmp: filepath.Join(d.Dir, "tmp")}}
+		log, err := readFile(c.path("log.jsonl"), maxLogBytes)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			j.note("disk %s: log cannot be read: left alone: %v", d.ID, err)
+			damaged = true
+			continue
+		}
+		c.log = log
+		usable = append(usable, c)
+	}
+	if err := j.judge(usable); err != nil {
+		return err
+	}
+	damaged = damaged || len(j.copies) < len(usable)
+	if len(j.copies) == 0 {
+		return &stop{Damaged, "no copy can be used: copy the folders to another disk and have them examined"}
+	}
+	if j.copies[0].dec.End > 0 {
+		return nil
+	}
+	if damaged || j.known.any[j.id] {
+		return &stop{Damaged, "its signatures are gone: copy the folders to another disk and have them examined"}
+	}
+	return j.unsigned()
+}
+
+// judge fills j.copies from the candidates.
+func (j *job) judge(all []*replica) error {
+	origin := ""
+	for _, c := range all { // the first line that says so; the signatures are checked against it
+		first, _, _ := bytes.Cut(c.log, []byte("\n"))
+		var open evidence.Open
+		if l, err := evidence.ParseLine(first); err == nil && l.Type == "open" && l.Decode(&open) == nil && origin == "" {
+			origin, j.open = open.Origin, open
+		}
+	}
+	if origin == "" {
+		origin = j.o.Ledger.Origin() + "/" + j.id
+	}
+	if !strings.HasPrefix(origin, "minglu/"+j.o.Device+"/") || !strings.HasSuffix(origin, "/"+j.id) {
+		return &stop{Foreign, fmt.Sprintf("its origin is %.120q: attach the disk to its own device, or keep it read-only", origin)}
+	}
+	j.pub = j.o.Key.Public().(*ecdsa.PublicKey)
+	for _, c := range all {
+		if pub := c.key(); pub != nil && !pub.Equal(j.pub) {
+			return &stop{Foreign, "it was signed with another key: keep the disk read-only"}
+		}
+	}
+	for _, c := range all {
+		dec, err := evidence.Decide(c.log, origin, j.pub)
+		switch {
+		case err != nil && !errors.Is(err, evidence.ErrUnsigned):
+			return fmt.Errorf("disk %s: log: %w", c.disk.ID, err)
+		case dec.Damaged >= 0:
+			j.note("disk %s: log: line %d is altered and signed lines follow: left alone", c.disk.ID, dec.FirstBad)
+			continue
+		case err != nil && hasSign(c.log):
+			j.note("disk %s: log: no signature in it holds: left alone", c.disk.ID)
+			continue
+		case err == nil:
+			c.dec = dec
+		}
+		j.copies = append(j.copies, c)
+	}
+	slices.SortStableFunc(j.copies, func(a, b *replica) int { return int(b.dec.End - a.dec.End) })
+	if len(j.copies) == 0 {
+		return nil
+	}
+	src := j.copies[0]
+	j.copies = slices.DeleteFunc(j.copies, func(c *replica) bool {
+		foreign := !bytes.HasPrefix(src.log, c.log[:c.dec.End])
+		if foreign {
+			j.note("disk %s: log: its signed lines are not those of disk %s: left alone", c.disk.ID, src.disk.ID)
+		}
+		c.tail = int64(commonPrefix(c.log, src.log[:src.dec.End]))
+		return foreign
+	})
+	return nil
+}
+
+func commonPrefix(a, b []byte) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// hasSign tells whether any whole line looks like a sign line.
+func hasSign(log []byte) bool {
+	return bytes.Contains(log[:bytes.LastIndexByte(log, '\n')+1], []byte(`"type":"sign"`))
+}
+
+// key returns the key of device.pem, nil if that cannot be read.
+func (c *replica) key() *ecdsa.PublicKey {
+	b, err := readFile(c.path("device.pem"), maxPEMBytes)
+	if err != nil {
+		return nil
+	}
+	certs, err := evidence.CertsPEM(b)
+	if err != nil || len(certs) == 0 {
+		return nil
+	}
+	pub, _ := certs[0].PublicKey.(*ecdsa.PublicKey)
+	return pub
+}
+
+// unsigned moves the folders of a session that was cut before its first signature out of sessions/:
+// nothing in them is proven, the ledger never heard of them, and a person may still look.
+func (j *job) unsigned() error {
+	for _, c := range j.copies {
+		to := filepath.Join(c.files.Tmp, "unsigned-"+j.id)
+		for n := 2; ; n++ {
+			if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			to = fmt.Sprintf("%s/unsigned-%s.%d", c.files.Tmp, j.id, n)
+		}
+		if err := c.files.Mkdir(c.files.Tmp); err != nil {
+			return err
+		}
+		if err := c.files.RenameNew(c.dir, to); err != nil {
+			return err
+		}
+		j.note("disk %s: moved to %s", c.disk.ID, to)
+	}
+	return &stop{Unsigned, "cut before its first signature"}
+}
+
+// state is what the signed lines of the session say.
+type state struct {
+	logs     []evidence.LogFile // log.jsonl cut to its deciding signature, then recovery files
+	segments []*segment
+	channels map[string]*channel
+	paused   bool
+	ended    *evidence.Close // the session's own end, if it was signed
+	sealed   bool            // the last log ends in seal and sign
+	cause    string          // of the last recovery
+	aside    map[string]bool
+	lastTo   int64 // µs of media time: of the line that ties it to t and up
+	lastT    int64
+	lastUp   int64
+}
+
+type channel struct {
+	to   int64 // µs: end of its last fragment
+	n    int64 // fragments
+	last *segment
+}
+
+type segment struct {
+	evidence.SegmentOpen
+	frags  []evidence.Fragment
+	closed *evidence.SegmentClose
+}
+
+// end is the offset after the last fragment.
+func (s *segment) end() int64 {
+	if n := len(s.frags); n > 0 {
+		return s.frags[n-1].Off + s.frags[n-1].Len
+	}
+	return s.InitLen + s.Reserve
+}
+
+// read takes in the source's signed lines and the recovery files.
+func (j *job) read() (*state, error) {
+	src := j.copies[0]
+	st := &state{channels: map[string]*channel{}, aside: map[string]bool{}}
+	if err := st.add("log.jsonl", src.log[:src.dec.End]); err != nil {
+		return nil, err
+	}
+	j.item.Cause = st.cause
+	for n := 1; ; n++ {
+		name := fmt.Sprintf("recovery-%d.jsonl", n)
+		var data []byte
+		for _, c := range j.copies {
+			b, err := readFile(c.path(name), maxLogBytes)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if data != nil && !bytes.Equal(b, data) {
+				return nil, &stop{Damaged, name + " is not the same on all disks"}
+			}
+			data = b
+		}
+		if data == nil {
+			return st, nil
+		}
+		if err := j.checkRecovery(name, n, data); err != nil {
+			return nil, err
+		}
+		if err := st.add(name, data); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// checkRecovery holds a recovery file against its signature and the log it continues.
+func (j *job) checkRecovery(name string, n int, data []byte) error {
+	dec, err := evidence.Decide(data, evidence.RecoveryOrigin(j.open.Origin, n), j.pub)
+	if err != nil || dec.End != int64(len(data)) || dec.Damaged >= 0 {
+		return &stop{Damaged, name + " is altered: left alone"}
+	}
+	first, _, _ := bytes.Cut(data, []byte("\n"))
+	var r evidence.Recovery
+	l, err := evidence.ParseLine(first)
+	if err == nil {
+		err = l.Decode(&r)
+	}
+	if err != nil || l.Type != "recovery" {
+		return &stop{Damaged, name + " does not begin with a recovery line"}
+	}
+	if src := j.copies[0].dec; n == 1 && r.Size != src.Size {
+		if r.Size < src.Size {
+			return &stop{LateTail, fmt.Sprintf("disk %s holds %d signed lines, the session was sealed with %d: keep both, a person must decide",
+				j.copies[0].disk.ID, src.Size, r.Size)}
+		}
+		return &stop{Damaged, fmt.Sprintf("%s continues %d lines, only %d are here", name, r.Size, src.Size)}
+	}
+	return nil
+}
+
+// add takes in the lines of a log file that is known to be whole and signed.
+func (st *state) add(name string, data []byte) error {
+	st.logs = append(st.logs, evidence.LogFile{File: name, Data: data})
+	st.sealed = false
+	seal := false
+	for raw := range bytes.Lines(data) {
+		l, err := evidence.ParseLine(bytes.TrimSuffix(raw, []byte("\n")))
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		st.sealed = seal && l.Type == "sign"
+		seal = l.Type == "seal"
+		if err := st.line(l); err != nil {
+			return fmt.Errorf("%s: line %d: %w", name, l.Seq, err)
+		}
+	}
+	return nil
+}
+
+func (st *state) line(l evidence.Line) error {
+	switch l.Type {
+	case "open", "clock":
+		var c evidence.Clock // at is 0 for open
+		if l.Type == "clock" {
+			if err := l.Decode(&c); err != nil {
+				return err
+			}
+		}
+		if c.At >= st.lastTo {
+			st.lastTo, st.lastT, st.lastUp = c.At, l.T, l.Up
+		}
+	case "segment.open":
+		s := &segment{}
+		if err := l.Decode(&s.SegmentOpen); err != nil {
+			return err
+		}
+		if !goodName(s.File) {
+			return fmt.Errorf("segment file name %.80q", s.File)
+		}
+		st.segments = append(st.segments, s)
+		if st.channels[s.Ch] == nil {
+			st.channels[s.Ch] = &channel{}
+		}
+		st.channels[s.Ch].last = s
+	case "fragment", "recovered":
+		var f evidence.Fragment
+		if err := l.Decode(&f); err != nil {
+			return err
+		}
+		s := st.segment(f.Ch, f.Seg)
+		if s == nil {
+			return errors.New("fragment of a segment that was not opened")
+		}
+		s.frags = append(s.frags, f)
+		c := st.channels[f.Ch]
+		c.n, c.to = c.n+1, max(c.to, f.To)
+		if l.Type == "fragment" && f.To >= st.lastTo {
+			st.lastTo, st.lastT, st.lastUp = f.To, l.T, l.Up
+		}
+	case "segment.close":
+		var end evidence.SegmentClose
+		if err := l.Decode(&end); err != nil {
+			return err
+		}
+		if s := st.segment(end.Ch, end.Seg); s != nil {
+			s.closed = &end
+		}
+	case "close":
+		var c evidence.Close
+		if err := l.Decode(&c); err != nil {
+			return err
+		}
+		st.ended = &c
+	case "pause", "resume":
+		st.paused = l.Type == "pause"
+	case "aside":
+		var a evidence.Aside
+		if err := l.Decode(&a); err != nil {
+			return err
+		}
+		st.aside[a.File] = true
+	case "recovery":
+		var r evidence.Recovery
+		if err := l.Decode(&r); err != nil {
+			return err
+		}
+		st.cause = r.Cause
+	}
+	return nil
+}
+
+func (st *state) segment(ch string, seg int64) *segment {
+	for _, s := range slices.Backward(st.segments) {
+		if s.Ch == ch && s.Seg == seg {
+			return s
+		}
+	}
+	return nil
+}
+
+// goodName keeps a name from the log inside the session folder.
+func goodName(s string) bool {
+	return s != "" && s[0] != '.' && !strings.ContainsAny(s, "/\\\x00") && filepath.Ext(s) == ".mp4"
+}
+
+func digest(b []byte) string {
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:])
+}

@@ -1,0 +1,194 @@
+package recovery
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+
+	"minglu/agent/durable"
+	"minglu/agent/evidence"
+)
+
+func (o *Options) valid() error {
+	if o.Ledger == nil || o.NewLog == nil || o.Now == nil || o.Key == nil || o.Device == "" || o.BootID == "" {
+		return errors.New("recovery: options: Ledger, NewLog, Now, Key, Device and BootID are needed")
+	}
+	if _, ok := o.Key.Public().(*ecdsa.PublicKey); !ok {
+		return errors.New("recovery: options: Key is not ECDSA")
+	}
+	if o.Skip == nil {
+		o.Skip = func(string) bool { return false }
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Layer == nil {
+		o.Layer = durable.OS{}
+	}
+	return nil
+}
+
+// Run repairs every unfinished session on the disks, one after the other, oldest first. It blocks until
+// done or until ctx ends (between two sessions). A session that cannot be repaired is reported and does
+// not stop the others; the error is non-nil only if ctx ended, the options are unusable, the ledger
+// cannot be read or a disk cannot be listed. Run may work beside a recorder as long as Skip names its
+// sessions; only one Run at a time.
+func Run(ctx context.Context, o Options) (Report, error) {
+	if err := o.valid(); err != nil {
+		return Report{}, err
+	}
+	start := o.Now().Up
+	known, err := scan(o.Ledger)
+	if err != nil {
+		return Report{}, fmt.Errorf("recovery: ledger: %w", err)
+	}
+	ids, errs := folders(o.Disks)
+	var todo []string
+	for _, id := range ids {
+		if !o.Skip(id) && (!sealedEverywhere(o.Disks, id) || known.unsealed(id)) {
+			todo = append(todo, id)
+		}
+	}
+	rep := Report{Items: []Item{}}
+	for i, id := range todo {
+		if ctx.Err() != nil {
+			errs = append(errs, context.Cause(ctx))
+			break
+		}
+		o.Progress(Progress{id, i + 1, len(todo)})
+		job := &job{o: &o, id: id, known: known, item: Item{Session: id, Recovered: map[string]int64{}}}
+		job.run()
+		o.Log.Info("recovery: session done", "session", id, "outcome", job.item.Outcome, "cause", job.item.Cause,
+			"notes", job.item.Notes, "err", job.item.Err)
+		rep.Items = append(rep.Items, job.item)
+	}
+	rep.Took = o.Now().Up - start
+	return rep, errors.Join(errs...)
+}
+
+// known is what the ledger of this generation holds of sessions.
+type known struct {
+	origin string
+	heads  map[headKey]bool
+	any    map[string]bool      // sessions with a head of log.jsonl
+	sealed map[string][2]string // digests of manifest and p7s
+}
+
+type headKey struct {
+	session, log string
+	size         int64
+}
+
+func scan(l Ledger) (*known, error) {
+	b, err := l.BytesFrom(0)
+	if err != nil {
+		return nil, err
+	}
+	k := &known{origin: l.Origin(), heads: map[headKey]bool{}, any: map[string]bool{}, sealed: map[string][2]string{}}
+	for line := range bytes.Lines(b) {
+		line = bytes.TrimSuffix(line, []byte("\n"))
+		if !bytes.Contains(line, []byte(`"type":"head"`)) && !bytes.Contains(line, []byte(`"type":"sealed"`)) {
+			continue
+		}
+		p, err := evidence.ParseLine(line)
+		if err != nil {
+			return nil, err
+		}
+		switch p.Type {
+		case "head":
+			var h evidence.Head
+			if err := p.Decode(&h); err != nil {
+				return nil, err
+			}
+			k.heads[headKey{h.Session, h.Log, h.Size}] = true
+			k.any[h.Session] = true
+		case "sealed":
+			var s evidence.Sealed
+			if err := p.Decode(&s); err != nil {
+				return nil, err
+			}
+			k.sealed[s.Session] = [2]string{s.Manifest, s.P7S}
+		}
+	}
+	return k, nil
+}
+
+// unsealed tells whether this generation of the ledger opened the session and lacks its end. Sessions
+// of an earlier generation have theirs there.
+func (k *known) unsealed(id string) bool {
+	_, sealed := k.sealed[id]
+	return k.any[id] && !sealed
+}
+
+// job is the repair of one session.
+type job struct {
+	o     *Options
+	id    string
+	known *known
+	item  Item
+
+	copies []*replica // usable ones, source first
+	open   evidence.Open
+	pub    *ecdsa.PublicKey
+}
+
+func (j *job) note(format string, args ...any) {
+	j.item.Notes = append(j.item.Notes, fmt.Sprintf(format, args...))
+}
+
+// stop is an outcome reached early.
+type stop struct {
+	outcome Outcome
+	why     string
+}
+
+func (s *stop) Error() string { return s.why }
+
+func (j *job) run() {
+	err := j.repair()
+	if s := (*stop)(nil); errors.As(err, &s) {
+		j.item.Outcome, j.item.Err = s.outcome, errors.New("recovery: "+j.id+": "+s.why)
+		return
+	}
+	if err != nil {
+		j.item.Outcome, j.item.Err = Failed, fmt.Errorf("recovery: %s: %w", j.id, err)
+	}
+}
+
+// repair is the order of the package comment.
+func (j *job) repair() error {
+	if err := j.load(); err != nil {
+		return err
+	}
+	st, err := j.read()
+	if err != nil {
+		return err
+	}
+	p, err := j.plan(st)
+	if err != nil {
+		return err
+	}
+	if err := j.apply(st, p); err != nil {
+		return err
+	}
+	if !st.sealed {
+		if st, err = j.writeRecovery(st, p); err != nil {
+			return err
+		}
+	}
+	if err := j.index(st); err != nil {
+		return err
+	}
+	return j.seal(st)
+}
+
+// path names a file of the session on a copy's disk.
+func (c *replica) path(name string) string { return filepath.Join(c.dir, filepath.FromSlash(name)) }

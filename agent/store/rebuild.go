@@ -1,0 +1,77 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// rebuildBatch rows share one transaction, and so one sync of the disk.
+const rebuildBatch = 200
+
+// Rebuild reads every session folder on the disks and writes its row; results of verifications
+// stay. Rows whose folder is not there stay too: a disk may be absent. A folder that cannot be read
+// becomes a row with state damaged. Sessions that skip names (the running ones) are left alone; skip
+// and progress may be nil, progress is called from this goroutine. Rebuild blocks until done and stops
+// with an error only if ctx ends or the catalogue cannot be written; it may simply be called again.
+func (s *Store) Rebuild(ctx context.Context, disks []Disk, skip func(session string) bool, progress func(Progress)) error {
+	ids := s.folders(disks)
+	for n := 0; n < len(ids); n += rebuildBatch {
+		if err := s.rebuildSome(ctx, disks, ids[n:min(n+rebuildBatch, len(ids))], skip, func(i int) {
+			if progress != nil {
+				progress(Progress{N: n + i, Of: len(ids)})
+			}
+		}); err != nil {
+			return fmt.Errorf("store: rebuild: %w", err)
+		}
+	}
+	return nil
+}
+
+// folders lists the session ids found on any disk. A disk that cannot be listed is logged: the others count.
+func (s *Store) folders(disks []Disk) []string {
+	ids := map[string]bool{}
+	for _, d := range disks {
+		entries, err := os.ReadDir(filepath.Join(d.Dir, "sessions"))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			s.log.Warn("store: a disk's sessions cannot be listed", "disk", d.ID, "err", err)
+		}
+		for _, e := range entries {
+			if sessionID.MatchString(e.Name()) {
+				ids[e.Name()] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+func (s *Store) rebuildSome(ctx context.Context, disks []Disk, ids []string, skip func(string) bool, done func(int)) error {
+	rows := make([]Session, 0, len(ids)) // read before the transaction begins: writers wait for it
+	for i, id := range ids {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if skip == nil || !skip(id) {
+			row := FromFolder(disks, id)
+			if row.State == Damaged {
+				s.log.Warn("store: a session folder cannot be read", "session", id, "note", row.Note)
+			}
+			rows = append(rows, row)
+		}
+		done(i + 1)
+	}
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if err := put(ctx, tx, row); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+	}
+	return tx.Commit()
+}
