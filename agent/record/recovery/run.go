@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"strings"
 
 	"minglu/agent/durable"
 	"minglu/agent/evidence"
