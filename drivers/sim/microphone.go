@@ -127,7 +127,7 @@ func (v *voice) next() float64 {
 	}
 	envelope := math.Sin(math.Pi * (t - 0.15) / 0.85)
 	x := buzz + 0.002*noise
-	return envelope*(1.2*v.f1.filter(x)+0.6*v.f2.filter(x)) + 0.001*noise
+	return envelope*(0.36*v.f1.filter(x)+0.18*v.f2.filter(x)) + 0.001*noise
 }
 
 // resonator is a second-order resonance: y[n] = g·x[n] + b·y[n-1] + c·y[n-2] (Klatt 1980).
