@@ -73,9 +73,12 @@ type Opening struct {
 	Session string // S of evidence-format.md section 1
 	Log     Log    // fresh
 	// Open is line 0. Record fills Session, V, Disks, CycleMS, AheadMS, Cert, and Src from the clock.
-	Open  evidence.Open
-	Zero  time.Duration // uptime at which media time is 0: that of the first sample of the pre-roll
-	Lines []any         // line structs that follow line 0 at once (details, precheck)
+	Open evidence.Open
+	Zero time.Duration // uptime at which media time is 0: that of the first sample of the pre-roll
+	// Trigger is the uptime at which recording was asked for; 0: now. A channel whose media begins by
+	// then is not late, wherever its pre-roll begins.
+	Trigger time.Duration
+	Lines   []any // line structs that follow line 0 at once (details, precheck)
 
 	// Channels are those that should deliver: one that is late or never comes gets its gap line.
 	Channels []string
@@ -92,17 +95,17 @@ type DiskEvent struct {
 	Err    error
 }
 
-// DiskStatus is one disk as last seen.
-type DiskStatus struct {
-	Disk        string
-	ID          string // of disk.json, "" until it was read
-	OK          bool
-	Cause       string        // as in DiskEvent, "" while OK
-	Free, Total int64         // bytes, -1 unknown
-	Queued      int64         // bytes waiting
-	Lag         time.Duration // for how long the oldest thing has been waiting
-	Synced      int64         // batches made durable since start
-	LastSync    time.Duration // how long the last one took
+// Code is the fault of the catalogue (package report) for the cause.
+func (e DiskEvent) Code() string {
+	switch e.Cause {
+	case "full":
+		return "disk.full"
+	case "unplugged":
+		return "disk.gone"
+	case "hung":
+		return "disk.slow"
+	}
+	return "disk.failed"
 }
 
 // ErrNoDisk means that no disk can be written: raise the fault, and try again after Options.Retry.

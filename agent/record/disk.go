@@ -1,0 +1,354 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"minglu/agent/durable"
+)
+
+// errUnplugged means that the folder is there, but not the disk that was in it.
+var errUnplugged = errors.New("the disk is gone: the folder is empty")
+
+// op is one thing a disk does. Its bytes count against Options.QueueBytes while it waits.
+type op struct {
+	target *target // whose it is; nil: the disk's own
+	bytes  int64
+	queued time.Duration
+	do     func(d *disk) error
+	// drop is called instead of do when the target has failed before its turn.
+	drop func()
+}
+
+// disk executes ops in order, in one goroutine.
+type disk struct {
+	r     *Recorder
+	path  string
+	files durable.Files
+	reads chan struct{}  // one token for each file being read back
+	bg    sync.WaitGroup // those; only run adds and waits
+
+	mu       sync.Mutex // guards what follows
+	ops      []op
+	queued   int64
+	wake     chan struct{}
+	busy     bool // an op is being done since started
+	started  time.Duration
+	ok       bool
+	probed   bool // looked at once
+	cause    string
+	id       string
+	free     int64
+	total    int64
+	synced   int64
+	lastSync time.Duration
+	checked  time.Duration // uptime of free
+	closing  bool
+}
+
+func newDisk(r *Recorder, path string) *disk {
+	return &disk{
+		r: r, path: path, files: durable.Files{Layer: r.o.Layer, Tmp: filepath.Join(path, "tmp")},
+		reads: make(chan struct{}, 2), wake: make(chan struct{}, 1), free: -1, total: -1,
+	}
+}
+
+// put queues an op and reports whether there was room. It never blocks.
+func (d *disk) put(o op) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closing || o.bytes > 0 && d.queued > 0 && d.queued+o.bytes > d.r.o.QueueBytes {
+		return false
+	}
+	o.queued = d.r.o.Now().Up
+	d.ops = append(d.ops, o)
+	d.queued += o.bytes
+	d.kick()
+	return true
+}
+
+func (d *disk) kick() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run executes ops until finish was called and nothing is left.
+func (d *disk) run() {
+	d.probe()
+	d.mu.Lock()
+	d.probed = true
+	d.mu.Unlock()
+	d.r.diskReady()
+	retry := time.NewTicker(d.r.o.Retry)
+	defer retry.Stop()
+	for {
+		o, state := d.next()
+		switch state {
+		case gotOp:
+			d.exec(o)
+			continue
+		case ended:
+			d.bg.Wait()
+			return
+		}
+		select {
+		case <-d.wake:
+		case <-retry.C:
+			d.mu.Lock()
+			ok := d.ok
+			d.mu.Unlock()
+			if ok {
+				d.space(0)
+			} else {
+				d.probe()
+			}
+		}
+	}
+}
+
+type nextState int
+
+const (
+	idle nextState = iota
+	gotOp
+	ended
+)
+
+func (d *disk) next() (op, nextState) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.ops) == 0 {
+		if d.closing {
+			return op{}, ended
+		}
+		return op{}, idle
+	}
+	o := d.ops[0]
+	d.ops[0] = op{}
+	d.ops = d.ops[1:]
+	if len(d.ops) == 0 {
+		d.ops = nil
+	}
+	d.busy, d.started = true, d.r.o.Now().Up
+	return o, gotOp
+}
+
+func (d *disk) exec(o op) {
+	if o.target != nil && o.target.failed.Load() {
+		if o.drop != nil {
+			o.drop()
+		}
+	} else if err := o.do(d); err != nil {
+		d.fail(causeOf(err), err, o.target)
+	}
+	d.mu.Lock()
+	d.busy = false
+	d.queued -= o.bytes
+	d.mu.Unlock()
+}
+
+// finish lets run return when the queue is empty.
+func (d *disk) finish() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closing = true
+	d.kick()
+}
+
+// fail marks the disk as failed for new sessions, and t, if any, for good.
+func (d *disk) fail(cause string, err error, t *target) {
+	d.mu.Lock()
+	was := d.ok
+	d.ok, d.cause = false, cause
+	d.mu.Unlock()
+	e := DiskEvent{Disk: d.path, Failed: true, Cause: cause, Err: err}
+	if was {
+		d.r.o.Log.Error("disk failed", "disk", d.path, "cause", cause, "err", err)
+		d.r.o.OnDisk(e)
+	}
+	if t != nil {
+		t.fail(e)
+	}
+}
+
+// probe finds out whether the disk can be written, and makes it ready.
+func (d *disk) probe() {
+	err := d.prepare()
+	d.mu.Lock()
+	was, first := d.ok, !d.probed
+	d.ok = err == nil
+	if err == nil {
+		d.cause = ""
+	} else {
+		d.cause = causeOf(err)
+	}
+	cause := d.cause
+	d.mu.Unlock()
+	switch {
+	case err == nil && !was && !first:
+		d.r.o.Log.Info("disk is back", "disk", d.path)
+		d.r.o.OnDisk(DiskEvent{Disk: d.path})
+	case err != nil && first:
+		d.r.o.Log.Error("disk cannot be written", "disk", d.path, "cause", cause, "err", err)
+		d.r.o.OnDisk(DiskEvent{Disk: d.path, Failed: true, Cause: cause, Err: err})
+	}
+}
+
+// errFull means that a disk is at its floor.
+var errFull = fmt.Errorf("below the floor: %w", syscall.ENOSPC)
+
+func (d *disk) prepare() error {
+	if _, err := d.r.o.Layer.ReadDir(d.path); err != nil {
+		return err
+	}
+	id, err := readDiskID(d.files, d.path)
+	d.mu.Lock()
+	known := d.id
+	d.mu.Unlock()
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && known != "":
+		return errUnplugged
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	}
+	for _, dir := range []string{"tmp", "sessions", "ledger"} {
+		if err := d.files.Mkdir(filepath.Join(d.path, dir)); err != nil {
+			return err
+		}
+	}
+	if err := d.files.Sweep(); err != nil {
+		return err
+	}
+	if id == "" {
+		if id, err = makeDiskID(d.files, d.path); err != nil {
+			return err
+		}
+	}
+	if err := d.tryWrite(); err != nil {
+		return err
+	}
+	if d.r.o.LedgerSync != nil {
+		if err := d.r.o.LedgerSync(d.path); err != nil {
+			return err
+		}
+	}
+	d.mu.Lock()
+	d.id = id
+	d.mu.Unlock()
+	if !d.space(0) {
+		return errFull
+	}
+	return nil
+}
+
+// tryWrite writes and syncs a file, because some disks turn read-only without saying so before.
+func (d *disk) tryWrite() error {
+	name := filepath.Join(d.path, "tmp", "probe.tmp")
+	f, err := d.files.CreateFile(name)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, 4096))
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close(), d.r.o.Layer.Remove(name))
+}
+
+// space reads the free space if what is known is older than age, and reports whether it is above the floor.
+func (d *disk) space(age time.Duration) bool {
+	now := d.r.o.Now().Up
+	d.mu.Lock()
+	if d.free >= 0 && now-d.checked < age {
+		defer d.mu.Unlock()
+		return d.free >= d.r.o.Floor
+	}
+	d.mu.Unlock()
+	free, total, err := d.files.Space(d.path)
+	if err != nil {
+		return true // whatever is wrong will show in the next write
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.free, d.total, d.checked = free, total, now
+	return free >= d.r.o.Floor
+}
+
+// usable reports whether a new session can be written here.
+func (d *disk) usable() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ok && !d.closing && d.free >= d.r.o.Floor
+}
+
+// wrote counts a batch.
+func (d *disk) wrote(took time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.synced++
+	d.lastSync = took
+}
+
+// hung reports whether the disk has worked on one op for too long.
+func (d *disk) hung(now time.Duration) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.busy && now-d.started > d.r.o.HangAfter
+}
+
+func (d *disk) status(now time.Duration) DiskStatus {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := DiskStatus{
+		Disk: d.path, ID: d.id, OK: d.ok, Cause: d.cause, Free: d.free, Total: d.total,
+		Queued: d.queued, Synced: d.synced, LastSync: d.lastSync,
+	}
+	switch {
+	case d.busy:
+		s.Lag = now - d.started
+	case len(d.ops) > 0:
+		s.Lag = now - d.ops[0].queued
+	}
+	return s
+}
+
+func (d *disk) diskID() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.id
+}
+
+func (d *disk) backlog() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.queued
+}
+
+// causeOf names an error in a word that does not change.
+func causeOf(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "full"
+	case errors.Is(err, syscall.EROFS):
+		return "read-only"
+	case errors.Is(err, errDiffers):
+		return "differs"
+	case errors.Is(err, errUnplugged), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO), errors.Is(err, fs.ErrNotExist):
+		return "unplugged"
+	case errors.Is(err, syscall.EIO):
+		return "io-error"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return "hung"
+	}
+	return "error"
+}

@@ -1,0 +1,80 @@
+package record
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/emmansun/gmsm/sm3"
+)
+
+// errDiffers means that a disk gives back other bytes than were written to it.
+var errDiffers = errors.New("the disk gives back other bytes than were written: replace it")
+
+// digests of a whole file, hex.
+type digests struct{ sha256, sm3 string }
+
+// readBack reads a segment from a disk, checks each fragment against the digests in the log, and
+// returns the digests of the file as it will be once the index is in its reserve. The second pass over
+// the media is on purpose: what is signed as the file's digest is what the disk gives back.
+func (t *target) readBack(seg *segment, index []byte) (digests, error) {
+	name := filepath.Join(t.dir, seg.file)
+	h, err := t.d.r.o.Layer.OpenFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return digests{}, fmt.Errorf("record: read back: %w", err)
+	}
+	defer h.Close()
+	size, err := h.Size()
+	if err != nil {
+		return digests{}, fmt.Errorf("record: read back: %w", err)
+	}
+	if size != seg.size {
+		return digests{}, fmt.Errorf("record: read back: %s has %d bytes instead of %d: %w", name, size, seg.size, errDiffers)
+	}
+	s2, s3 := sha256.New(), sm3.New()
+	whole := io.MultiWriter(s2, s3)
+	buf := make([]byte, 256<<10)
+
+	head := make([]byte, seg.initLen)
+	if _, err := h.ReadAt(head, 0); err != nil {
+		return digests{}, fmt.Errorf("record: read back: %w", err)
+	}
+	if sha256.Sum256(head) != seg.init {
+		return digests{}, fmt.Errorf("record: read back: %s: init: %w", name, errDiffers)
+	}
+	whole.Write(head)
+	whole.Write(index)
+	off := seg.initLen + seg.reserve
+	part := sha256.New()
+	sum := func(n int64, want *[32]byte) error {
+		part.Reset()
+		for n > 0 {
+			p := buf[:min(n, int64(len(buf)))]
+			if _, err := h.ReadAt(p, off); err != nil {
+				return fmt.Errorf("record: read back: %w", err)
+			}
+			part.Write(p)
+			whole.Write(p)
+			off += int64(len(p))
+			n -= int64(len(p))
+		}
+		if [32]byte(part.Sum(nil)) != *want {
+			return fmt.Errorf("record: read back: %s: before byte %d: %w", name, off, errDiffers)
+		}
+		return nil
+	}
+	for i := range seg.digests {
+		f := &seg.digests[i]
+		if err := sum(f.headLen, &f.head); err != nil {
+			return digests{}, err
+		}
+		if err := sum(f.len-f.headLen, &f.body); err != nil {
+			return digests{}, err
+		}
+	}
+	return digests{hex.EncodeToString(s2.Sum(nil)), hex.EncodeToString(s3.Sum(nil))}, nil
+}

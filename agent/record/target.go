@@ -1,0 +1,151 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"minglu/agent/durable"
+)
+
+// target is one session on one disk. The disk's goroutine owns its files.
+type target struct {
+	d   *disk
+	s   *Session
+	dir string
+
+	failed  atomic.Bool
+	durable atomic.Int64 // lines signed that are durable here
+
+	log   *durable.File
+	files map[string]*durable.File
+	dirty []*durable.File
+}
+
+func newTarget(d *disk, s *Session) *target {
+	return &target{d: d, s: s, dir: filepath.Join(d.path, "sessions", s.id), files: make(map[string]*durable.File)}
+}
+
+// fail gives the copy on this disk up. The session learns of it, once.
+func (t *target) fail(e DiskEvent) {
+	if t.failed.CompareAndSwap(false, true) {
+		t.s.post(msg{kind: msgDiskFailed, target: t, event: e})
+	}
+}
+
+// open makes the folder with the certificates and an empty log (W3).
+func (t *target) open(certs []certFile) error {
+	if err := t.d.files.Mkdir(t.dir); err != nil {
+		return err
+	}
+	for _, c := range certs {
+		if err := t.d.files.CreateSame(filepath.Join(t.dir, c.name), c.data); err != nil {
+			return err
+		}
+	}
+	log, err := t.d.files.CreateFile(filepath.Join(t.dir, "log.jsonl"))
+	t.log = log
+	return err
+}
+
+// write executes a batch in the order of W1 and W2:
+//
+//  1. write all media
+//  2. sync each file touched, side by side
+//  3. write the log bytes, whose last line signs that media
+//  4. sync the log
+func (t *target) write(b *batch) error {
+	t.dirty = t.dirty[:0]
+	for i := range b.media {
+		w := &b.media[i]
+		f := t.files[w.file]
+		if w.create {
+			var err error
+			if f, err = t.d.files.CreateFile(filepath.Join(t.dir, w.file)); err != nil {
+				return err
+			}
+			t.files[w.file] = f
+		}
+		if f == nil {
+			return fmt.Errorf("BUG: record: %s: write before create", w.file)
+		}
+		if err := f.WriteAt(w.buf.b, w.off); err != nil {
+			return err
+		}
+		if len(t.dirty) == 0 || t.dirty[len(t.dirty)-1] != f {
+			t.dirty = append(t.dirty, f)
+		}
+	}
+	if err := syncAll(t.dirty); err != nil {
+		return err
+	}
+	if len(b.log) > 0 {
+		if _, err := t.log.Write(b.log); err != nil {
+			return err
+		}
+		if err := t.log.Sync(); err != nil {
+			return err
+		}
+	}
+	t.durable.Store(b.size)
+	return nil
+}
+
+// syncAll syncs side by side: the disk's cache is flushed once for all, if the file system can.
+func syncAll(files []*durable.File) error {
+	seen := make(map[*durable.File]bool, len(files))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var all error
+	for _, f := range files {
+		if seen[f] {
+			continue
+		}
+		seen[f] = true
+		wg.Go(func() {
+			if err := f.Sync(); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				all = errors.Join(all, err)
+			}
+		})
+	}
+	wg.Wait()
+	return all
+}
+
+// putIndex writes the index of a closed segment into its reserve and lets the file go.
+func (t *target) putIndex(seg *segment, index []byte) error {
+	f := t.files[seg.file]
+	if f == nil {
+		return fmt.Errorf("BUG: record: %s: index before create", seg.file)
+	}
+	err := f.WriteAt(index, seg.initLen)
+	if err == nil {
+		err = f.Sync()
+	}
+	delete(t.files, seg.file)
+	return errors.Join(err, f.Close())
+}
+
+// putManifest writes the manifest and its signature.
+func (t *target) putManifest(manifest, p7s []byte) error {
+	if err := t.d.files.CreateSame(filepath.Join(t.dir, "manifest.json"), manifest); err != nil {
+		return err
+	}
+	return t.d.files.CreateSame(filepath.Join(t.dir, "manifest.json.p7s"), p7s)
+}
+
+// close lets all files go. It makes nothing durable.
+func (t *target) close() {
+	for name, f := range t.files {
+		f.Close()
+		delete(t.files, name)
+	}
+	if t.log != nil {
+		t.log.Close()
+		t.log = nil
+	}
+}
