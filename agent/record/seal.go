@@ -45,7 +45,6 @@ type reading struct {
 type pendingIndex struct {
 	seg   *segment
 	index []byte
-	size  int64 // lines that must be signed before
 }
 
 // heads keeps the device ledger informed: at open, every HeadEvery, at a pause, at the seal.

@@ -42,7 +42,6 @@ type Session struct {
 	inbox  []msg
 	held   int64 // bytes of samples in inbox
 	wake   chan struct{}
-	closed bool // Close was called
 	status Status
 	result Sealed
 
@@ -56,10 +55,10 @@ type Session struct {
 	batch              *batch
 	clock              clock.Reading // at the last clock line
 	p7sSum             string
+	signed             int64 // lines covered by the last sign line
 	closing            closing
 	head               heads
 	indexes            []pendingIndex
-	lost               []DiskEvent
 	broken             error // a log that refuses a line
 	over               bool  // run may return
 	deriver            evidence.Deriver
