@@ -1,10 +1,6 @@
 package web
 
-import (
-	"time"
-
-	"minglu/agent/evidence"
-)
+import "time"
 
 // Text is something said to a person.
 type Text struct {
@@ -19,7 +15,7 @@ type State struct {
 	Room     string         `json:"room"`
 	Device   string         `json:"device"`
 	Kind     string         `json:"kind"` // "interview", "hearing"
-	Body     evidence.Body  `json:"body"` // the default one
+	Body     Body           `json:"body"` // the default one
 	Can      []string       `json:"can"`  // of "start", "mark", "pause", "resume", "stop", "details"
 	Session  *Running       `json:"session"`
 	Clock    ClockState     `json:"clock"`
@@ -133,7 +129,7 @@ type Session struct {
 	State      string         `json:"state"` // "recording", "paused", "postroll", "sealing", "sealed", "open" (never sealed), "recovered"
 	Room       string         `json:"room"`
 	Device     string         `json:"device"`
-	Body       evidence.Body  `json:"body"`
+	Body       Body           `json:"body"`
 	Opened     string         `json:"opened"` // RFC 3339, UTC
 	Closed     string         `json:"closed"` // "" while open
 	DurationUS int64          `json:"duration_us"`
@@ -164,7 +160,7 @@ type SessionMedia struct {
 // Span is a stretch of media time with a finding of the verifier: "intact", "recovered", "break",
 // "gap", "altered", "re-timed", "missing", "foreign", "destroyed"; "unchecked" before a check.
 type Span struct {
-	Ch      string `json:"ch"` // "" all channels
+	Ch      string `json:"channel"` // "" all channels
 	From    int64  `json:"from"`
 	To      int64  `json:"to"`
 	Finding string `json:"finding"`
@@ -202,4 +198,35 @@ type FragSpan struct {
 	Len  int64 `json:"len"`
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
+}
+
+// whole gives s with every list there: a client may rely on it.
+func (s State) whole() State {
+	s.Can, s.Channels, s.Disks, s.Faults = some(s.Can), some(s.Channels), some(s.Disks), some(s.Faults)
+	for i := range s.Channels {
+		if s.Channels[i].Codecs == nil {
+			c := append([]ChannelState(nil), s.Channels...)
+			c[i].Codecs = []string{}
+			s.Channels = c
+		}
+	}
+	if s.Session != nil {
+		r := *s.Session
+		r.Officers, r.Flags, r.Missing, r.Marks, r.Breaks = some(r.Officers), some(r.Flags), some(r.Missing), some(r.Marks), some(r.Breaks)
+		s.Session = &r
+	}
+	return s
+}
+
+func (s Session) whole() Session {
+	s.Officers, s.Flags, s.Channels, s.Breaks = some(s.Officers), some(s.Flags), some(s.Channels), some(s.Breaks)
+	s.Marks, s.Spans, s.Disks = some(s.Marks), some(s.Spans), some(s.Disks)
+	return s
+}
+
+func some[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
 }

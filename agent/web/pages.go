@@ -1,0 +1,160 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+)
+
+//go:embed static templates
+var files embed.FS
+
+// page is what a template sees.
+type page struct {
+	Name    string // of the template
+	Lang    string // "zh-CN" or "en"
+	User    User
+	Room    string
+	Sim     bool // there is a control page of the simulation
+	Session string
+	Error   *Error
+}
+
+// T chooses between the two languages; both stand side by side in the template.
+func (p page) T(zh, en string) string {
+	if p.Lang == "en" {
+		return en
+	}
+	return zh
+}
+
+// Other is the language the switch leads to.
+func (p page) Other() string {
+	if p.Lang == "en" {
+		return "zh-CN"
+	}
+	return "en"
+}
+
+// site puts pages and API together.
+func (s *Server) site() (http.Handler, error) {
+	pages, err := template.ParseFS(files, "templates/*.html")
+	if err != nil {
+		return nil, fmt.Errorf("web: BUG: templates: %w", err)
+	}
+	mux := http.NewServeMux()
+	for _, t := range s.routes() {
+		mux.HandleFunc(t.method+" /api/v1"+t.path, s.api(t))
+	}
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, s.missing(mux, r)) })
+	static, err := s.static()
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle("GET /static/", static)
+	show := func(pattern, name, action string) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.show(w, r, pages, name, action) })
+	}
+	show("GET /{$}", "room", "state")
+	show("GET /sessions", "sessions", "list")
+	show("GET /sessions/{id}", "session", "list")
+	show("GET /login", "login", "")
+	show("/", "missing", "")
+	if s.o.Sim != nil {
+		mux.HandleFunc("/sim/", func(w http.ResponseWriter, r *http.Request) {
+			if _, err := s.o.Access.Enter(r.Context(), request(r, "operate")); err != nil {
+				s.fail(w, r, err)
+				return
+			}
+			s.o.Sim.ServeHTTP(w, r)
+		})
+	}
+	return s.guard(mux), nil
+}
+
+// missing tells a wrong path from a wrong method.
+func (s *Server) missing(mux *http.ServeMux, r *http.Request) error {
+	for _, m := range []string{http.MethodGet, http.MethodPost} {
+		other := r.Clone(r.Context())
+		other.Method = m
+		if _, pattern := mux.Handler(other); m != r.Method && strings.HasPrefix(pattern, m+" ") {
+			return &Error{http.StatusMethodNotAllowed, "method", "请求方法有误，请用 " + m + "。", "Wrong method: use " + m + "."}
+		}
+	}
+	return ErrNotFound
+}
+
+func (s *Server) show(w http.ResponseWriter, r *http.Request, pages *template.Template, name, action string) {
+	st := s.o.State()
+	p := page{Name: name, Lang: "zh-CN", Room: st.Room, Sim: s.o.Sim != nil, Session: r.PathValue("id")}
+	if c, err := r.Cookie("lang"); err == nil && c.Value == "en" {
+		p.Lang = "en"
+	}
+	status := http.StatusOK
+	if name == "missing" {
+		p.Error, status = answer(ErrNotFound), http.StatusNotFound
+	}
+	p.User = s.o.Access.Who(request(r, "state"))
+	if action != "" {
+		if _, err := s.o.Access.Enter(r.Context(), request(r, action)); err != nil {
+			p.Error = answer(err)
+			if p.Error.Status == http.StatusUnauthorized {
+				http.Redirect(w, r, "/login?next="+url.QueryEscape(r.URL.Path), http.StatusSeeOther)
+				return
+			}
+			p.Name, status = "missing", p.Error.Status
+		}
+	}
+	var b bytes.Buffer
+	if err := pages.ExecuteTemplate(&b, p.Name+".html", p); err != nil {
+		s.fail(w, r, fmt.Errorf("BUG: page %s: %w", p.Name, err))
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes())
+}
+
+// static serves the embedded files with a digest as ETag: a browser asks each time and gets the new
+// file after an update of the agent.
+func (s *Server) static() (http.Handler, error) {
+	tags := map[string]string{}
+	err := fs.WalkDir(files, "static", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := files.ReadFile(name)
+		sum := sha256.Sum256(b)
+		tags["/"+name] = `"` + hex.EncodeToString(sum[:8]) + `"`
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("web: BUG: static files: %w", err)
+	}
+	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tag, ok := tags[r.URL.Path]
+		if !ok {
+			s.fail(w, r, ErrNotFound)
+			return
+		}
+		b, err := files.ReadFile(r.URL.Path[1:])
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		w.Header().Set("Content-Type", types[path.Ext(r.URL.Path)])
+		w.Header().Set("Cache-Control", "no-cache")
+		w.Header().Set("ETag", tag)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
+	}), nil
+}

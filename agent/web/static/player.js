@@ -1,0 +1,259 @@
+// Plays the channels of a session in step on its one media timeline, by Media Source Extensions:
+// fragments are fetched by their offsets, so that segments join without a seam and nothing is
+// fetched that is not seen. Times are µs of media time; the media's own times are the same (base 0).
+import { el, put, t } from "./common.js";
+
+const AHEAD = 20e6; // kept ready before the play head
+const BEHIND = 20e6;
+const LEAD = 12e6; // a seek fetches from here before it, so that a keyframe is in it
+const CHUNK = 4 << 20; // bytes fetched at once
+const DRIFT = 0.25; // s a channel may be off the common time before it is set right
+
+/** The type for MSE. Browsers know Opus by its WebM name in small letters. */
+const mime = (codecs) => (codecs.some((c) => /^(avc|hvc|hev)/.test(c)) ? "video" : "audio") + `/mp4; codecs="${codecs.map((c) => (c === "Opus" ? "opus" : c)).join(", ")}"`;
+
+const seconds = (us) => us / 1e6;
+
+/** Parts of one channel to be shown at a time. */
+class Channel {
+  constructor(media, changed) {
+    this.media = media;
+    this.changed = changed;
+    this.parts = media.segments.flatMap((seg) => seg.fragments.map((f) => ({ ...f, seg })));
+    const codecs = media.segments[0]?.codecs || [];
+    this.type = mime(codecs);
+    this.stuck = -1; // index of a part that could not be decoded
+    this.video = media.kind !== "microphone";
+    this.note = el("p", { class: "say", role: "status" });
+    this.player = el(this.video ? "video" : "audio", { playsinline: true, preload: "auto", "aria-label": media.id });
+    this.box = el("div", { class: "screen" }, el("p", {}, media.id + (this.video ? "" : t(" · 声音", " · sound"))), this.player, this.note);
+    this.usable = this.parts.length > 0 && this.playable(codecs);
+    this.next = 0; // index of the part to fetch
+    this.seg = null; // whose init is in the buffer
+    this.generation = 0; // of the fetching: a seek makes the old one void
+    if (this.usable) this.attach();
+  }
+
+  playable(codecs) {
+    const can = "MediaSource" in window && MediaSource.isTypeSupported(this.type);
+    if (can) return true;
+    const hevc = codecs.some((c) => /^(hvc1|hev1)/.test(c));
+    put(this.note, (hevc ? t("此浏览器不能播放 H.265 画面。", "This browser cannot show H.265.") : t("此浏览器不能播放此格式（", "This browser cannot play this format (") + codecs.join(", ") + t("）。", ").")) +
+      t("录像本身完好，请下载后用播放软件打开。", " The recording itself is sound: download it and open it with a media player."));
+    return false;
+  }
+
+  attach() {
+    this.source = new MediaSource();
+    this.player.src = URL.createObjectURL(this.source);
+    this.source.addEventListener("sourceopen", () => {
+      URL.revokeObjectURL(this.player.src);
+      this.buffer = this.source.addSourceBuffer(this.type);
+      this.source.duration = seconds(this.end);
+      this.fill(this.generation);
+    }, { once: true });
+    for (const e of ["canplay", "seeked", "waiting"]) this.player.addEventListener(e, this.changed);
+    this.player.addEventListener("error", () => this.broken(t("播放出错：", "Cannot play: ") + (this.player.error?.message || "")));
+  }
+
+  get end() { return this.parts.length ? this.parts[this.parts.length - 1].to : 0; }
+
+  /** The part that holds time at, or null in a gap. */
+  covers(at) {
+    const i = this.index(at);
+    return i < this.parts.length && this.parts[i].from <= at ? this.parts[i] : null;
+  }
+
+  /** The first part that ends after at. */
+  index(at) {
+    let lo = 0, hi = this.parts.length;
+    while (lo < hi) {
+      const mid = (lo + hi) >> 1;
+      if (this.parts[mid].to > at) hi = mid; else lo = mid + 1;
+    }
+    return lo;
+  }
+
+  buffered(at) {
+    const b = this.player.buffered;
+    for (let i = 0; i < b.length; i++) if (b.start(i) - 0.1 <= seconds(at) && seconds(at) < b.end(i)) return true;
+    return false;
+  }
+
+  broken(why) {
+    this.usable = false;
+    put(this.note, why + t(" 请下载后用播放软件打开。", " Download it and open it with a media player."));
+    this.changed();
+  }
+
+  seek(at, from = at - LEAD) {
+    this.at = at;
+    if (!this.usable) return;
+    this.player.currentTime = seconds(at);
+    if (this.buffered(at)) return;
+    const i = this.index(at);
+    if (i >= this.parts.length) return;
+    const first = this.parts.findIndex((p) => p.seg === this.parts[i].seg); // a segment begins with a keyframe
+    this.next = Math.max(first, this.index(from));
+    this.from = this.next;
+    this.generation++;
+    if (this.buffer) this.fill(this.generation);
+  }
+
+  /** Fetches until AHEAD is there; runs once at a time per generation. */
+  async fill(generation) {
+    if (this.filling === generation) return;
+    this.filling = generation;
+    try {
+      while (generation === this.generation && this.usable && this.next < this.parts.length && this.parts[this.next].from < this.at + AHEAD) {
+        const first = this.parts[this.next];
+        let last = this.next;
+        while (last + 1 < this.parts.length && this.parts[last + 1].seg === first.seg && this.parts[last + 1].off === this.parts[last].off + this.parts[last].len &&
+          this.parts[last + 1].off + this.parts[last + 1].len - first.off <= CHUNK && this.parts[last + 1].from < this.at + AHEAD) last++;
+        if (this.seg !== first.seg) {
+          if (mime(first.seg.codecs) !== this.type) {
+            this.type = mime(first.seg.codecs);
+            if (!this.playable(first.seg.codecs)) { this.usable = false; return; }
+            await this.turn(() => this.buffer.changeType(this.type));
+          }
+          await this.append(await this.bytes(first.seg, first.seg.init.off, first.seg.init.len), generation);
+          this.seg = first.seg;
+        }
+        const bytes = await this.bytes(first.seg, first.off, this.parts[last].off + this.parts[last].len - first.off);
+        if (generation !== this.generation) return;
+        await this.append(bytes, generation);
+        this.next = last + 1;
+        await this.forget();
+        this.changed();
+      }
+      // Nothing decodable although all around is there: no keyframe within LEAD. Begin with the segment.
+      const part = this.covers(this.at);
+      if (generation !== this.generation || !part || this.buffered(this.at)) return;
+      if (this.parts[this.from]?.from > part.seg.start + 1e5) this.seek(this.at, part.seg.start);
+      else this.stuck = this.index(this.at);
+    } catch (err) {
+      if (generation === this.generation) this.broken(err.message);
+    } finally {
+      if (this.filling === generation) this.filling = -1;
+    }
+  }
+
+  async bytes(seg, off, len) {
+    const r = await fetch(this.media.url(seg.n), { headers: { Range: `bytes=${off}-${off + len - 1}` } });
+    if (r.status === 503) { // busy: recording comes first
+      await new Promise((ok) => setTimeout(ok, 2000));
+      return this.bytes(seg, off, len);
+    }
+    if (r.status !== 206) {
+      const e = await r.json().catch(() => null);
+      throw new Error(e?.error ? t(e.error.zh, e.error.en) : t("文件读取失败。", "The file cannot be read."));
+    }
+    return r.arrayBuffer();
+  }
+
+  /** Appends in order, never two at once. */
+  append(bytes, generation) { return this.turn(() => generation === this.generation && this.buffer.appendBuffer(bytes)); }
+
+  forget() {
+    const to = seconds(this.at - BEHIND);
+    const b = this.player.buffered;
+    if (!b.length || b.start(0) >= to - 10) return Promise.resolve();
+    return this.turn(() => this.buffer.remove(0, to));
+  }
+
+  turn(what) {
+    const next = (this.busy || Promise.resolve()).then(() => new Promise((ok, bad) => {
+      const b = this.buffer;
+      if (what() === false || !b.updating) { ok(); return; }
+      b.onupdateend = () => ok();
+      b.onerror = () => bad(new Error(t("此浏览器不能解码此文件。", "This browser cannot decode this file.")));
+    }));
+    this.busy = next.catch(() => {});
+    return next;
+  }
+
+  /** Follows the common time. Returns false while it should show something and is not ready. */
+  follow(at, playing, rate) {
+    this.at = at;
+    if (!this.usable) return true;
+    const p = this.player;
+    if (!this.covers(at)) {
+      put(this.note, t("此处没有记录", "Nothing recorded here"));
+      if (!p.paused) p.pause();
+      return true;
+    }
+    if (this.stuck === this.index(at)) {
+      put(this.note, t("此处不能解码", "Cannot be decoded here"));
+      return true;
+    }
+    put(this.note, "");
+    if (this.buffer && this.filling !== this.generation && !this.buffered(at) && (this.next >= this.parts.length || this.parts[this.next].from > at || this.parts[this.next].to < at - LEAD)) this.seek(at);
+    else this.fill(this.generation);
+    if (!this.buffered(at) || p.readyState < 2) return false;
+    p.playbackRate = rate;
+    if (Math.abs(p.currentTime - seconds(at)) > (playing ? DRIFT * rate : 0.02) && !p.seeking) p.currentTime = seconds(at);
+    if (playing && p.paused) p.play().catch(() => {});
+    if (!playing && !p.paused) p.pause();
+    return true;
+  }
+}
+
+/** The common time. shown is called when something to be shown changed. */
+export class Player {
+  constructor(place, media, shown) {
+    this.shown = shown;
+    this.channels = media.map((m) => new Channel(m, () => this.step()));
+    place.replaceChildren(...this.channels.map((c) => c.box));
+    this.end = Math.max(0, ...this.channels.map((c) => c.end));
+    this.at = Math.min(...this.channels.filter((c) => c.parts.length).map((c) => c.parts[0].from), this.end);
+    this.playing = false;
+    this.rate = 1;
+    for (const c of this.channels) c.seek(this.at);
+  }
+
+  toggle() {
+    if (!this.playing && this.at >= this.end - 1e5) this.seek(0);
+    this.playing = !this.playing;
+    this.last = performance.now();
+    if (this.playing) requestAnimationFrame(() => this.tick());
+    this.step();
+  }
+
+  speed(rate) { this.rate = rate; }
+
+  seek(at) {
+    this.at = Math.max(0, Math.min(at, this.end));
+    for (const c of this.channels) c.seek(this.at);
+    this.step();
+  }
+
+  /** Wall time of the head, from the segment that holds it; "" unknown. */
+  wall() {
+    for (const c of this.channels) {
+      const p = c.covers(this.at);
+      if (p?.seg.wall) return new Date(new Date(p.seg.wall).getTime() + (this.at - p.seg.start) / 1000).toISOString();
+    }
+    return "";
+  }
+
+  tick() {
+    if (!this.playing) return;
+    const now = performance.now();
+    const passed = Math.min(now - this.last, 500);
+    this.last = now;
+    if (this.step()) this.at += passed * 1000 * this.rate; // time waits for whoever is not ready
+    if (!this.channels.some((c) => c.covers(this.at))) { // a break: on to where somebody has something again
+      const next = Math.min(...this.channels.map((c) => c.parts[c.index(this.at)]?.from ?? Infinity));
+      if (next === Infinity) { this.at = this.end; this.playing = false; } else this.seek(next);
+    }
+    this.step();
+    if (this.playing) requestAnimationFrame(() => this.tick());
+  }
+
+  step() {
+    let ready = true;
+    for (const c of this.channels || []) ready = c.follow(this.at, this.playing, this.rate) && ready;
+    this.shown();
+    return ready;
+  }
+}

@@ -1,0 +1,276 @@
+// The room page: shows the newest state and gives commands. It decides nothing itself.
+import { $, ask, clock, el, english, matter, officers, put, say, span, t, toast, utc } from "./common.js";
+import { hold } from "./hold.js";
+
+const words = {
+  idle: ["待机", "IDLE"], recording: ["正在录音录像", "RECORDING"], paused: ["已暂停", "PAUSED"],
+  postroll: ["即将结束，仍在录制", "ENDING, STILL RECORDING"], sealing: ["正在封存", "SEALING"],
+  fault: ["故障，未在录制", "FAULT, NOT RECORDING"], connecting: ["连接中断", "NO CONNECTION"],
+};
+const channelWords = {
+  live: ["● 正常", "● live", "ok"], connecting: ["○ 正在连接", "○ connecting", "warn"],
+  lost: ["✕ 信号中断", "✕ lost", "bad"], failed: ["✕ 不可用", "✕ failed", "bad"],
+};
+const lamps = {
+  idle: ["指示灯：待机", "Lamp: idle"], recording: ["指示灯：录制", "Lamp: recording"], paused: ["指示灯：暂停", "Lamp: paused"],
+  impaired: ["指示灯：部分故障", "Lamp: impaired"], fault: ["指示灯：故障", "Lamp: fault"],
+};
+const sources = { chrony: ["网络校时", "chrony"], kernel: ["内核估计", "kernel"], unverified: ["未校时", "unverified"] };
+
+let state = null;
+let dirty = false;
+
+function show(s) {
+  const before = state;
+  state = s;
+  bar(s);
+  if (before && before.state !== s.state) put($("live"), words[s.state]?.[english ? 1 : 0] || s.state);
+  keyed($("channels"), s.channels, (c) => c.id, channelCard, channelFill);
+  keyed($("faults"), s.faults, (f) => f.code + "/" + f.ch, faultCard, faultFill);
+  $("nofaults").hidden = s.faults.length > 0;
+  marks(s.session ? s.session.marks : []);
+  buttons(s);
+  details(s, before);
+  foot(s);
+}
+
+function bar(s) {
+  const word = words[s.state] || [s.state, s.state];
+  $("bar").dataset.state = s.state;
+  put($("word"), word[english ? 1 : 0]);
+  put($("word2"), word[english ? 0 : 1]);
+  put($("elapsed"), span(s.session ? s.session.elapsed_ms : 0));
+  put($("room"), s.room);
+  document.title = (s.state === "recording" ? "● " : "") + s.room + " · " + t("鸣录", "Minglu");
+  const c = s.clock;
+  put($("clock"), clock(c.t));
+  $("clock").title = utc(c.t);
+  const bound = c.error_us < 0 ? t("误差未知", "error unknown") : "±" + (c.error_us < 1e6 ? Math.ceil(c.error_us / 1000) + " ms" : (c.error_us / 1e6).toFixed(1) + " s");
+  const src = sources[c.source] || [c.source, c.source];
+  put($("bound"), bound + " " + (c.quality === "good" ? "✓" : c.quality === "fair" ? "~" : "✕ " + src[english ? 1 : 0]));
+  $("bound").title = t("时钟来源：", "Clock: ") + src[english ? 1 : 0];
+  const bad = s.faults.filter((f) => f.severity !== "notice").length;
+  $("impaired").hidden = bad === 0;
+  put($("impaired"), "⚠ " + bad + " " + t("项故障", bad === 1 ? "fault" : "faults"));
+}
+
+/** Keeps one element for each item, so that focus and live regions stay. */
+function keyed(list, items, key, make, fill) {
+  const old = new Map([...list.children].map((e) => [e.dataset.key, e]));
+  items.forEach((item, i) => {
+    const k = key(item);
+    let e = old.get(k);
+    old.delete(k);
+    if (!e) {
+      e = make(item);
+      e.dataset.key = k;
+    }
+    fill(e, item);
+    if (list.children[i] !== e) list.insertBefore(e, list.children[i] || null);
+  });
+  for (const e of old.values()) e.remove();
+}
+
+function channelCard(c) {
+  return el("li", { class: "channel" },
+    el("div", { class: "head" }, el("b", {}, c.id), el("span", { class: "state" })),
+    el("div", { class: "small facts" }),
+    el("div", { class: "meter" }, el("i", { role: "meter", "aria-valuemin": -60, "aria-valuemax": 0, "aria-label": t("音量", "Level") }), el("span", { class: "db" })),
+    el("div", { class: "small signed" }),
+    el("div", { class: "small trouble" }));
+}
+
+function channelFill(e, c) {
+  const part = (name) => e.querySelector("." + name);
+  const w = channelWords[c.state] || [c.state, c.state, "warn"];
+  e.dataset.state = c.state;
+  part("state").className = "state " + w[2];
+  put(part("state"), w[english ? 1 : 0]);
+  const facts = [c.kind === "microphone" ? t("麦克风", "microphone") : t("摄像机", "camera")];
+  if (c.width) facts.push(c.width + "×" + c.height);
+  if (c.fps) facts.push(c.fps.toFixed(1) + t(" 帧/秒", " fps"));
+  if (c.codecs.length) facts.push(c.codecs.join(" + "));
+  put(part("facts"), facts.join(" · "));
+  const meter = part("meter");
+  meter.hidden = c.level_db === null;
+  if (c.level_db !== null) {
+    const db = Math.max(-60, Math.min(0, c.level_db));
+    meter.firstChild.style.setProperty("--level", ((db + 60) / 60) * 100 + "%");
+    meter.firstChild.setAttribute("aria-valuenow", String(Math.round(db)));
+    put(part("db"), c.peak_db !== null && c.peak_db > -0.5 ? t("削波!", "clipping!") : c.level_db <= -60 ? t("静音", "silent") : "−" + Math.abs(Math.round(db)) + " dB");
+  }
+  const ago = c.signed_ago_ms;
+  part("signed").className = "small signed" + (ago > 5000 ? " state warn" : "");
+  put(part("signed"), ago < 0 ? "" : t("已签名", "signed") + (ago > 5000 ? " ⚠ " : " ✓ ") + (english ? (ago / 1000).toFixed(ago < 10000 ? 1 : 0) + " s ago" : (ago / 1000).toFixed(ago < 10000 ? 1 : 0) + " 秒前"));
+  part("trouble").className = "small trouble state bad";
+  put(part("trouble"), say(c.text));
+}
+
+const faultCard = () => el("li", { class: "fault" }, el("b"), el("span", { class: "do" }), el("div", { class: "small since" }));
+
+function faultFill(e, f) {
+  e.dataset.severity = f.severity;
+  put(e.querySelector("b"), (f.severity === "alarm" ? "⚠ " : f.severity === "warning" ? "▲ " : "ℹ ") + say(f.text));
+  put(e.querySelector(".do"), say(f.do));
+  put(e.querySelector(".since"), (f.ch ? f.ch + " · " : "") + t("自 ", "since ") + clock(f.since));
+}
+
+function marks(list) {
+  const e = $("marks");
+  const newest = list.slice(-50).reverse();
+  const now = newest.map((m) => m.at + m.text).join("\n");
+  if (e.dataset.now === now) return;
+  e.dataset.now = now;
+  e.replaceChildren(...newest.map((m) => el("li", {}, el("span", {}, span(m.at / 1000)), el("span", {}, m.text || t("标记", "mark")), el("span", { class: "small" }, m.who))));
+}
+
+function buttons(s) {
+  const can = (what) => s.can.includes(what);
+  $("start").disabled = !can("start");
+  $("mark").disabled = !can("mark");
+  $("stop").disabled = !can("stop");
+  const paused = can("resume");
+  $("pause").disabled = !can("pause");
+  if ($("resume").hidden === paused) { // one place, two buttons: focus moves along
+    const had = document.activeElement === $("pause") || document.activeElement === $("resume");
+    $("pause").hidden = paused;
+    $("resume").hidden = !paused;
+    if (had) (paused ? $("resume") : $("pause")).focus();
+  }
+}
+
+function details(s, before) {
+  const f = $("details");
+  const d = s.session;
+  const other = (before?.session?.id || "") !== (d?.id || "");
+  if (other && d) dirty = false;
+  if (other && !d) { f.reset(); dirty = false; }
+  if (d && !dirty && !f.contains(document.activeElement)) {
+    f.elements.case.value = d.case;
+    f.elements.matter.value = matter(d.matter);
+    f.elements.officers.value = officers(d.officers);
+    for (const flag of ["drill", "minor", "secret"]) f.elements[flag].checked = d.flags.includes(flag);
+  }
+  for (const name of ["case", "matter", "officers"]) f.elements[name].closest("label").classList.toggle("missing", !!d && d.missing.includes(name) && !dirty);
+  $("save").disabled = !(dirty && s.can.includes("details"));
+}
+
+function foot(s) {
+  const disks = s.disks.map((d) => {
+    const bad = { behind: t("写入落后", "behind"), full: t("已满", "full"), failed: t("故障", "failed"), absent: t("未连接", "absent") }[d.state];
+    const left = d.hours < 0 ? "" : t("剩余 ", "") + (d.hours < 10 ? d.hours.toFixed(1) : Math.floor(d.hours)) + t(" 小时", " h left");
+    return el("span", { class: bad ? "bad" : "" }, t("磁盘 ", "Disk ") + d.name + ": " + (bad ? "✕ " + bad : "✓ " + left));
+  });
+  const now = disks.map((e) => e.textContent).join();
+  if ($("disks").dataset.now !== now) {
+    $("disks").dataset.now = now;
+    $("disks").replaceChildren(...disks.flatMap((e, i) => (i ? ["  ", e] : [e])));
+  }
+  put($("climate"), s.climate ? s.climate.celsius.toFixed(1) + " ℃" + (s.climate.humidity < 0 ? "" : " " + Math.round(s.climate.humidity) + " %") : "");
+  put($("lamp"), s.lamp ? (lamps[s.lamp] || [s.lamp, s.lamp])[english ? 1 : 0] : "");
+  $("sim").hidden = !s.sim;
+}
+
+function filled() {
+  const f = $("details").elements;
+  const list = f.officers.value.split(/[;；\n]/).map((x) => x.trim()).filter(Boolean);
+  const m = f.matter.value.trim();
+  const old = state?.session?.matter;
+  return {
+    case: f.case.value.trim(),
+    matter: old && typeof old === "object" && matter(old) === m ? old : m,
+    officers: list,
+    flags: ["drill", "minor", "secret"].filter((x) => f[x].checked),
+  };
+}
+
+/** @param {string} path @param {any} body @param {string} done what to say when it worked */
+async function command(path, body, done) {
+  try {
+    const answer = await (await ask(path, body)).json();
+    toast(done, true);
+    return answer;
+  } catch (err) {
+    toast(err.message);
+    return null;
+  }
+}
+
+async function start() {
+  $("start").disabled = true; // until the next state tells
+  const body = filled();
+  dirty = false;
+  const s = await command("/session", body, t("已开始录制", "Recording"));
+  if (s && s.failed.length) toast(t("已开始录制；检查发现：", "Recording; the check found: ") + s.failed.map((i) => say(i.text)).join("；"));
+  if (!s && state) buttons(state);
+}
+
+const stop = () => command("/session/stop", {}, t("已结束，正在封存", "Ended; sealing"));
+
+$("start").addEventListener("click", start);
+$("resume").addEventListener("click", () => command("/session/resume", {}, t("继续录制", "Recording again")));
+$("mark").addEventListener("click", async () => {
+  const text = $("marktext");
+  if (await command("/session/mark", { text: text.value.trim() }, t("已标记", "Marked"))) text.value = "";
+});
+$("marktext").addEventListener("keydown", (e) => { if (e.key === "Enter" && !e.isComposing) $("mark").click(); });
+
+$("pause").addEventListener("click", () => {
+  $("whytext").value = "";
+  $("why").returnValue = "";
+  $("why").showModal();
+});
+$("whytext").addEventListener("keydown", (e) => {
+  if (e.key === "Enter") e.preventDefault(); // else the first reason would be taken
+  if (e.key === "Enter" && !e.isComposing) $("whyok").click();
+});
+$("why").addEventListener("close", () => {
+  let reason = $("why").returnValue;
+  if (reason === "*") reason = $("whytext").value.trim();
+  else if (!reason) return;
+  if (!reason) toast(t("请写明暂停原因。", "Say why you pause."));
+  else command("/session/pause", { reason }, t("已暂停", "Paused"));
+});
+
+hold($("stop"), 2000, stop, () => {
+  $("sure").returnValue = "";
+  $("sure").showModal();
+});
+$("sure").addEventListener("close", () => { if ($("sure").returnValue === "yes") stop(); });
+
+$("details").addEventListener("input", () => { dirty = true; if (state) details(state, state); });
+$("details").addEventListener("submit", async (e) => {
+  e.preventDefault();
+  if (!state?.session) return;
+  if (await command("/session/details", filled(), t("已保存", "Saved"))) {
+    dirty = false;
+    $("save").disabled = true;
+  }
+});
+
+function watch() {
+  const source = new EventSource("/api/v1/events");
+  let last = Date.now();
+  const online = (yes) => {
+    if ($("offline").hidden === yes) return;
+    $("offline").hidden = yes;
+    if (yes) return;
+    $("bar").dataset.state = "connecting";
+    put($("word"), words.connecting[english ? 1 : 0]);
+    put($("word2"), words.connecting[english ? 0 : 1]);
+    for (const id of ["start", "pause", "resume", "mark", "stop"]) $(id).disabled = true;
+  };
+  source.addEventListener("state", (e) => {
+    last = Date.now();
+    online(true);
+    $("resume").disabled = false;
+    show(JSON.parse(e.data));
+  });
+  source.addEventListener("logout", () => location.reload());
+  source.addEventListener("error", () => {
+    online(false);
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000); // refused: the page says why
+  });
+  setInterval(() => { if (Date.now() - last > 5000) online(false); }, 1000); // a dead network makes no error
+}
+watch();

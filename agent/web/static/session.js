@@ -1,0 +1,137 @@
+// One session: play, verify, facts, marks, download.
+import { $, ask, el, events, get, matter, officers, put, size, span, t, toast, utc, when } from "./common.js";
+import { Player } from "./player.js";
+import { finding, timebar, verdict } from "./timebar.js";
+
+const id = document.body.dataset.session;
+const path = "/sessions/" + encodeURIComponent(id);
+const flags = { drill: t("演练", "drill"), minor: t("未成年人", "minor"), secret: t("涉密", "secret") };
+let session;
+let player;
+
+async function open() {
+  session = await get(path);
+  put($("h"), t("会话 ", "Session ") + when(session.opened));
+  facts(session);
+  if (session.checked) verdictLine(session.checked.exit, t("上次校验 ", "Last checked ") + when(session.checked.at));
+  const media = await Promise.all(session.channels.map(async (c) => {
+    const l = await get(`${path}/media/${encodeURIComponent(c.id)}`);
+    return { id: c.id, kind: c.kind, segments: l.segments, url: (n) => `/api/v1${path}/media/${encodeURIComponent(c.id)}/${n}` };
+  }));
+  files(media);
+  player = new Player($("screens"), media, shown);
+  const all = Math.max(session.duration_us, player.end);
+  session.duration_us = all;
+  bars(session.spans);
+  marks(session.marks);
+  $("seek").max = all / 1e6;
+  for (const b of ["seek", "play", "back10", "on10"]) $(b).disabled = player.end <= 0;
+  shown();
+}
+
+function facts(s) {
+  const rows = [
+    [t("编号", "Id"), s.id], [t("开始", "Opened"), when(s.opened), utc(s.opened)], [t("结束", "Closed"), when(s.closed), utc(s.closed)],
+    [t("时长", "Length"), span(s.duration_us / 1000)], [t("案号", "Case"), s.case], [t("事项", "Matter"), matter(s.matter)],
+    [t("执法人员", "Officers"), officers(s.officers)], [t("性质", "Kind"), s.flags.map((f) => flags[f] || f).join("、")],
+    [t("单位", "Body"), s.body.name], [t("房间", "Room"), s.room], [t("设备", "Device"), s.device], [t("起因", "Trigger"), s.trigger],
+    [t("结束原因", "Why it ended"), s.reason], [t("接续", "Continues"), s.continues],
+    ...s.breaks.map((b) => [t("暂停", "Break"), `${span(b.from / 1000)} – ${b.to < 0 ? "…" : span(b.to / 1000)}　${b.reason}　${b.who}`]),
+    [t("大小", "Size"), size(s.size_bytes)], [t("磁盘", "Disks"), s.disks.join("、")],
+  ];
+  $("facts").replaceChildren(...rows.filter((r) => r[1]).flatMap((r) => [el("dt", {}, r[0]), el("dd", { title: r[2] }, r[1])]));
+}
+
+function bars(spans) {
+  const all = session.duration_us;
+  $("bars").replaceChildren(...session.channels.flatMap((c) => {
+    const bar = timebar(spans, all, c.id);
+    for (const m of session.marks) {
+      const tick = el("span", { class: "tick", title: m.text });
+      tick.style.left = (100 * m.at) / all + "%";
+      bar.append(tick);
+    }
+    bar.append(el("span", { class: "tick now" }));
+    return [el("span", {}, c.id), bar];
+  }));
+}
+
+function marks(list) {
+  $("nomarks").hidden = list.length > 0;
+  $("marks").replaceChildren(...list.map((m) => el("li", {},
+    el("button", { type: "button", onclick: () => player.seek(m.at) }, span(m.at / 1000)), " ", m.text || t("标记", "mark"), " ", el("span", { class: "small" }, m.who))));
+}
+
+function files(media) {
+  $("files").replaceChildren(...media.flatMap((c) => c.segments.map((s) => el("li", {},
+    el("a", { href: c.url(s.n) + "?download=1", download: "" }, s.file || `${c.id} ${s.n}`),
+    el("span", {}, `${span(s.start / 1000)} – ${span((s.start + s.duration) / 1000)}`),
+    el("span", { class: "muted" }, `${size(s.size)} · ${s.codecs.join(", ")}`)))));
+}
+
+/** Called by the player whenever its time or state moved. */
+function shown() {
+  const all = session.duration_us;
+  put($("play"), player.playing ? t("暂停播放", "Pause") : t("播放", "Play"));
+  put($("at"), `${span(player.at / 1000)} / ${span(all / 1000)}`);
+  const wall = player.wall();
+  put($("wall"), wall ? when(wall) : "");
+  $("wall").title = utc(wall);
+  if (document.activeElement !== $("seek") || player.playing) $("seek").value = player.at / 1e6;
+  $("seek").setAttribute("aria-valuetext", span(player.at / 1000));
+  for (const tick of document.querySelectorAll(".tick.now")) tick.style.left = (100 * player.at) / all + "%";
+}
+
+function verdictLine(exit, more) {
+  const [c, words] = verdict(exit);
+  $("result").replaceChildren(el("p", { class: "verdict " + c }, words), more ? el("p", { class: "small" }, more) : "");
+}
+
+async function verify() {
+  $("verify").disabled = true;
+  $("progress").hidden = false;
+  $("progress").removeAttribute("value");
+  put($("result"), t("正在校验…", "Verifying…"));
+  try {
+    const r = await ask(path + "/verify", {}, { headers: { Accept: "text/event-stream" } });
+    let result = null;
+    await events(r, (event, data) => {
+      if (event === "progress" && data.all > 0) $("progress").value = data.done / data.all;
+      if (event === "error") throw new Error(t(data.error.zh, data.error.en));
+      if (event === "result") result = data;
+    });
+    if (!result) throw new Error(t("校验中断。请重试。", "The check was broken off. Try again."));
+    verdictLine(result.exit, "");
+    const s = result.sessions?.[0];
+    if (!s) return;
+    bars(s.spans || []);
+    const odd = (s.spans || []).filter((x) => x.finding !== "intact");
+    const lines = odd.map((x) => `${x.channel || t("全部", "all")}　${span(x.from / 1000)} – ${span(x.to / 1000)}　${finding(x.finding)}${x.cause ? "：" + x.cause : ""}${x.file ? "（" + x.file + "）" : ""}`);
+    if (s.unchecked) lines.push(s.unchecked);
+    $("result").append(el("p", {}, t(`证明等级 ${s.grade}（0–3）`, `Grade ${s.grade} of 3`) + (s.why ? t("：", ": ") + s.why : "")),
+      el("ul", {}, ...lines.map((l) => el("li", {}, l))), ...(s.notes || []).map((n) => el("p", { class: "small" }, n)));
+  } catch (err) {
+    put($("result"), "");
+    toast(err.message);
+  } finally {
+    $("progress").hidden = true;
+    $("verify").disabled = false;
+  }
+}
+
+$("verify").addEventListener("click", verify);
+$("play").addEventListener("click", () => player.toggle());
+$("back10").addEventListener("click", () => player.seek(player.at - 10e6));
+$("on10").addEventListener("click", () => player.seek(player.at + 10e6));
+$("speed").addEventListener("change", (e) => player.speed(Number(e.target.value)));
+$("seek").addEventListener("input", (e) => player.seek(Number(e.target.value) * 1e6));
+document.addEventListener("keydown", (e) => {
+  if (!player || e.target.closest("input, select, button, a") || e.ctrlKey || e.metaKey || e.altKey) return;
+  const at = { ArrowLeft: -5e6, ArrowRight: 5e6, j: -10e6, l: 10e6 }[e.key];
+  if (e.key === " " || e.key === "k") player.toggle();
+  else if (at) player.seek(player.at + at);
+  else return;
+  e.preventDefault();
+});
+
+open().catch((err) => toast(err.message));
