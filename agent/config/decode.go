@@ -23,22 +23,31 @@ func itoa(n int) string { return strconv.Itoa(n) }
 type decoder struct {
 	file     string
 	at       map[string]*token.Position // of values, by key path; "" is the document
+	wrong    map[string]bool            // keys without a usable value: what follows from that is not told
 	problems []Problem
 }
 
 // bad notes a problem at key, or at the nearest key above it that is in the file.
 func (d *decoder) bad(key, zh, en string) {
-	p := Problem{File: d.file, Key: key, Zh: zh, En: en}
+	var pos *token.Position
 	for k := key; ; k = parent(k) {
-		if pos := d.at[k]; pos != nil {
-			p.Line, p.Column = pos.Line, pos.Column
-			break
+		if d.wrong[k] {
+			return
+		}
+		if pos == nil {
+			pos = d.at[k]
 		}
 		if k == "" {
 			break
 		}
 	}
-	d.problems = append(d.problems, p)
+	d.badAt(pos, key, zh, en)
+}
+
+// unusable notes that the value of key is of the wrong kind.
+func (d *decoder) unusable(key, zh, en string) {
+	d.bad(key, zh, en)
+	d.wrong[key] = true
 }
 
 func (d *decoder) badAt(pos *token.Position, key, zh, en string) {
@@ -152,12 +161,12 @@ func (d *decoder) node(n ast.Node, key string, v reflect.Value) {
 	case reflect.Int:
 		i, ok := n.(*ast.IntegerNode)
 		if !ok {
-			d.bad(key, "应为整数", "should be a whole number")
+			d.unusable(key, "应为整数", "should be a whole number")
 			return
 		}
 		x, err := strconv.ParseInt(i.Token.Value, 10, 32)
 		if err != nil {
-			d.bad(key, "应为十进制整数", "should be a decimal whole number of ordinary size")
+			d.unusable(key, "应为十进制整数", "should be a decimal whole number of ordinary size")
 			return
 		}
 		v.SetInt(x)
@@ -180,9 +189,9 @@ func (d *decoder) mapping(n ast.Node, key string, v reflect.Value) {
 	if n.Type() != ast.MappingType && n.Type() != ast.MappingValueType {
 		want := strings.Join(keysOf(v.Type()), ", ")
 		if want == "" {
-			d.bad(key, "没有可设置的键：请写 {}", "has no keys to set: write {}")
+			d.unusable(key, "没有可设置的键：请写 {}", "has no keys to set: write {}")
 		} else {
-			d.bad(key, "应为键值对，可用的键："+want, "should hold keys and values; its keys are: "+want)
+			d.unusable(key, "应为键值对，可用的键："+want, "should hold keys and values; its keys are: "+want)
 		}
 		return
 	}
@@ -208,7 +217,8 @@ func (d *decoder) mapping(n ast.Node, key string, v reflect.Value) {
 		default:
 			seen[name] = true
 			if kv.Value == nil || kv.Value.Type() == ast.NullType && field.Kind() != reflect.Pointer {
-				d.badAt(pos, path, "没有值；请写上值或删去此行", "has no value: give one or remove the line")
+				d.at[path] = pos
+				d.unusable(path, "没有值；请写上值或删去此行", "has no value: give one or remove the line")
 				continue
 			}
 			d.node(kv.Value, path, field)
@@ -222,13 +232,13 @@ func (d *decoder) mapping(n ast.Node, key string, v reflect.Value) {
 func (d *decoder) sequence(n ast.Node, key string, v reflect.Value) {
 	s, ok := n.(*ast.SequenceNode)
 	if !ok {
-		d.bad(key, "应为列表，例如 [a, b]", "should be a list, such as [a, b]")
+		d.unusable(key, "应为列表，例如 [a, b]", "should be a list, such as [a, b]")
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(s.Values), len(s.Values)))
 	for i, e := range s.Values {
 		if e == nil {
-			d.bad(key+"["+itoa(i)+"]", "空的列表项；请删去", "an empty entry: remove it")
+			d.unusable(key+"["+itoa(i)+"]", "空的列表项；请删去", "an empty entry: remove it")
 			continue
 		}
 		d.node(e, key+"["+itoa(i)+"]", v.Index(i))
@@ -250,12 +260,12 @@ func (d *decoder) text(n ast.Node, key string, v reflect.Value) {
 	case *ast.BoolNode:
 		s = n.Token.Value
 	default:
-		d.bad(key, "应为文字", "should be text (anchors, aliases and tags are not taken)")
+		d.unusable(key, "应为文字", "should be text (anchors, aliases and tags are not taken)")
 		return
 	}
 	for _, r := range s {
 		if r < ' ' || r == 0x7f || r == '\uFFFD' {
-			d.bad(key, "含有控制字符或无效的 UTF-8", "holds a control character or invalid UTF-8")
+			d.unusable(key, "含有控制字符或无效的 UTF-8", "holds a control character or invalid UTF-8")
 			return
 		}
 	}
@@ -266,7 +276,7 @@ func (d *decoder) duration(n ast.Node, key string, v reflect.Value) {
 	s := n.GetToken().Value
 	x, err := time.ParseDuration(s)
 	if _, text := n.(*ast.StringNode); err != nil || !text && s != "0" {
-		d.bad(key, fmt.Sprintf("时长 %q 无效；请写数字加单位，例如 500ms、10s、5m、8h", s), fmt.Sprintf("duration %q: write a number with its unit, such as 500ms, 10s, 5m, 8h", s))
+		d.unusable(key, fmt.Sprintf("时长 %q 无效；请写数字加单位，例如 500ms、10s、5m、8h", s), fmt.Sprintf("duration %q: write a number with its unit, such as 500ms, 10s, 5m, 8h", s))
 		return
 	}
 	v.SetInt(int64(x))

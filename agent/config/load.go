@@ -31,7 +31,7 @@ func Load(path string) (*Config, error) {
 func Parse(file string, data []byte) (*Config, error) { return parse(file, data, false) }
 
 func parse(file string, data []byte, look bool) (*Config, error) {
-	d := decoder{file: file, at: map[string]*token.Position{}}
+	d := decoder{file: file, at: map[string]*token.Position{}, wrong: map[string]bool{}}
 	c := &Config{}
 	d.parse(data, c)
 	if len(d.problems) > 0 && len(d.at) == 0 {
