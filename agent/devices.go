@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"minglu/agent/capture"
+	"minglu/agent/clock"
+	"minglu/agent/config"
+	"minglu/drivers"
+	"minglu/drivers/rtsp"
+	"minglu/drivers/sim"
+)
+
+// devices are the things of the room, as the configuration names them. A nil one is not there.
+type devices struct {
+	channels    []capture.Channel
+	inputs      map[drivers.InputKind]drivers.Input
+	lamp        drivers.Lamp
+	thermometer drivers.Thermometer
+	speaker     drivers.Speaker
+	notice      []byte // announcement, WAV
+}
+
+// openDevices makes the drivers; it connects to nothing.
+func openDevices(cfg *config.Config, step func(time.Duration), log *slog.Logger) (d devices, room *sim.Room, err error) {
+	if cfg.Sim() {
+		if room, err = sim.New(simOptions(cfg, step)); err != nil {
+			return d, nil, err
+		}
+	}
+	d.inputs = map[drivers.InputKind]drivers.Input{}
+	for _, c := range cfg.Channels {
+		src, err := source(c, room, log.With("channel", c.ID))
+		if err != nil {
+			return d, nil, fmt.Errorf("channel %q: %w", c.ID, err)
+		}
+		d.channels = append(d.channels, capture.Channel{ID: c.ID, Source: src})
+	}
+	for kind, in := range map[drivers.InputKind]*config.Input{drivers.Button: cfg.Inputs.Button, drivers.Door: cfg.Inputs.Door, drivers.Presence: cfg.Inputs.Presence} {
+		if in != nil && in.Sim != nil {
+			d.inputs[kind] = room.Input(kind)
+		}
+	}
+	if cfg.Lamp != nil && cfg.Lamp.Sim != nil {
+		d.lamp = room.Lamp()
+	}
+	if cfg.Thermometer != nil && cfg.Thermometer.Sim != nil {
+		d.thermometer = room.Thermometer()
+	}
+	if cfg.Speaker != nil && cfg.Speaker.Sim != nil {
+		d.speaker, d.notice = room.Speaker(), sim.Chime()
+		if name := cfg.Speaker.Announcement; name != "" {
+			if d.notice, err = os.ReadFile(name); err != nil {
+				return d, nil, fmt.Errorf("speaker: announcement: %w", err)
+			}
+		}
+	}
+	return d, room, nil
+}
+
+func source(c config.Channel, room *sim.Room, log *slog.Logger) (drivers.Source, error) {
+	switch {
+	case c.Camera != nil && c.Camera.RTSP != "":
+		return rtsp.New(rtsp.Options{URL: c.Camera.RTSP.Reveal(), Uptime: clock.Uptime, Log: log})
+	case c.Camera != nil && c.Camera.Sim != nil:
+		return room.Camera(c.ID), nil
+	case c.Microphone != nil && c.Microphone.RTSP != "":
+		return rtsp.New(rtsp.Options{URL: c.Microphone.RTSP.Reveal(), Uptime: clock.Uptime, Log: log})
+	case c.Microphone != nil && c.Microphone.Sim != nil:
+		return room.Microphone(c.ID), nil
+	}
+	return nil, fmt.Errorf("this version has no driver for it: use rtsp, or sim on board sim")
+}
+
+func simOptions(cfg *config.Config, step func(time.Duration)) sim.Options {
+	o := sim.Options{
+		Button: cfg.Inputs.Button != nil, Door: cfg.Inputs.Door != nil, Presence: cfg.Inputs.Presence != nil,
+		Lamp: cfg.Lamp != nil, Thermometer: cfg.Thermometer != nil, Speaker: cfg.Speaker != nil, Uptime: clock.Uptime, StepClock: step,
+	}
+	for _, c := range cfg.Channels {
+		if c.Camera != nil && c.Camera.Sim != nil {
+			o.Cameras = append(o.Cameras, sim.CameraOptions{ID: c.ID, Width: c.Camera.Sim.Width, Height: c.Camera.Sim.Height, FPS: c.Camera.Sim.FPS})
+		}
+		if c.Microphone != nil && c.Microphone.Sim != nil {
+			o.Microphones = append(o.Microphones, c.ID)
+		}
+	}
+	return o
+}

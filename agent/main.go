@@ -1,0 +1,185 @@
+// Minglu-agent records the room it stands in. See README.md; `minglu-agent --help` lists the commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"minglu/agent/access"
+	"minglu/agent/config"
+)
+
+// Exit codes, as Unix people expect; verify adds 1 and 3 (docs/evidence-format.md section 5).
+const (
+	exitGood   = 0
+	exitFailed = 1
+	exitUsage  = 2 // wrong usage or configuration
+)
+
+// version is set by the release build; a build from the tree takes the commit.
+var version = ""
+
+type commands struct {
+	Run struct {
+		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
+	} `cmd:"" help:"录制本房间，直到收到 SIGTERM 或 ctrl-C · record this room until SIGTERM or ctrl-C"`
+	Verify struct {
+		Paths   []string `arg:"" name:"PATH" help:"session folder, disk, or several copies of one session"`
+		Trust   string   `placeholder:"DIR" help:"trust anchors: certificates (PEM) of devices or their CA"`
+		Require int      `default:"1" help:"lowest grade for exit 0 (0 to 3)"`
+		JSON    bool     `help:"print the result as JSON"`
+	} `cmd:"" help:"核验录像 · tell whether recordings are intact, signed and whole"`
+	Rebuild struct {
+		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
+	} `cmd:"" help:"由会话文件夹重建目录库 · rebuild the catalogue from the session folders"`
+	Trust struct {
+		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
+	} `cmd:"" help:"打印本设备证书 · print this device's certificate, for a trust folder elsewhere"`
+	Example struct {
+		Sim    bool   `help:"a simulated room instead of the commented example"`
+		Listen string `default:"127.0.0.1:8080" help:"with --sim: address of the pages"`
+	} `cmd:"" help:"打印带注释的配置示例 · print an example configuration"`
+	User struct {
+		Add struct {
+			Name   string   `arg:"" help:"login name"`
+			Config string   `required:"" placeholder:"FILE" help:"agent.yaml"`
+			Role   []string `default:"operator" enum:"operator,supervisor,auditor,manager" help:"operator, supervisor, auditor or manager"`
+		} `cmd:"" help:"新建用户或改口令（口令由标准输入读入）· make a user or change a password (read from standard input)"`
+	} `cmd:"" help:"本机用户 · users of this room"`
+	Version struct{} `cmd:"" help:"版本 · version"`
+}
+
+func main() { os.Exit(command(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// command runs one command line and returns its exit code.
+func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	var c commands
+	helped := false
+	p, err := kong.New(&c, kong.Name("minglu-agent"), kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }),
+		kong.Description("明录：在房间里录音录像并自证完整 · records a room and proves what it recorded."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+		defer func() { code = exitUsage }()
+	}
+	k, err := p.Parse(args)
+	if helped {
+		return exitGood
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "minglu-agent: %v\n参见 see: minglu-agent --help\n", err)
+		return exitUsage
+	}
+	switch k.Command() {
+	case "run":
+		return c.run(stdout, stderr)
+	case "verify <PATH>":
+		return runVerify(c.Verify.Paths, c.Verify.Trust, c.Verify.Require, c.Verify.JSON, stdout, stderr)
+	case "rebuild":
+		return c.rebuild(stdout, stderr)
+	case "trust":
+		return c.trust(stdout, stderr)
+	case "example":
+		if c.Example.Sim {
+			_, err = stdout.Write(config.Demo(config.DemoOptions{Listen: c.Example.Listen}))
+		} else {
+			_, err = io.WriteString(stdout, config.Example())
+		}
+		if err != nil {
+			return exitFailed
+		}
+		return exitGood
+	case "user add <name>":
+		return c.userAdd(stdin, stdout, stderr)
+	default:
+		fmt.Fprintln(stdout, "minglu-agent", buildVersion())
+		return exitGood
+	}
+}
+
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return "dev-" + s.Value[:12]
+		}
+	}
+	return "dev"
+}
+
+// load reads the configuration or says what is wrong with it.
+func load(path string, stderr io.Writer) *config.Config {
+	cfg, err := config.Load(path)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return nil
+	}
+	return cfg
+}
+
+func (c *commands) run(stdout, stderr io.Writer) int {
+	cfg := load(c.Run.Config, stderr)
+	if cfg == nil {
+		return exitUsage
+	}
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	a, err := open(cfg, log)
+	if err != nil {
+		fmt.Fprintln(stderr, "minglu-agent:", err)
+		if errors.As(err, new(*usageError)) {
+			return exitUsage
+		}
+		return exitFailed
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := a.Run(ctx); err != nil {
+		fmt.Fprintln(stderr, "minglu-agent:", err)
+		return exitFailed
+	}
+	return exitGood
+}
+
+// usageError is an error of the configuration that only shows when things are opened.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+func (c *commands) userAdd(stdin io.Reader, stdout, stderr io.Writer) int {
+	cfg := load(c.User.Add.Config, stderr)
+	if cfg == nil {
+		return exitUsage
+	}
+	password, err := readPassword(stdin, stderr)
+	if err == nil {
+		err = os.MkdirAll(cfg.State, 0o700)
+	}
+	if err == nil {
+		err = access.Add(filepath.Join(cfg.State, usersFile), c.User.Add.Name, password, c.User.Add.Role...)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "minglu-agent:", err)
+		return exitFailed
+	}
+	fmt.Fprintf(stdout, "用户 %s 可以登录 · user %s can log in\n", c.User.Add.Name, c.User.Add.Name)
+	return exitGood
+}

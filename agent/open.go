@@ -1,0 +1,297 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"minglu/agent/access"
+	"minglu/agent/capture"
+	"minglu/agent/clock"
+	"minglu/agent/config"
+	"minglu/agent/durable"
+	"minglu/agent/evidence"
+	"minglu/agent/identity"
+	"minglu/agent/ledger"
+	"minglu/agent/record"
+	"minglu/agent/room"
+	"minglu/agent/store"
+	"minglu/agent/web"
+	"minglu/drivers/sim"
+)
+
+// Names in the state folder.
+const (
+	usersFile     = "users.json"
+	floorFile     = "time-floor"
+	catalogueFile = "catalogue.db"
+	resultsFolder = "verified"
+	trustFolder   = "trust"
+	tmpFolder     = "tmp"
+)
+
+// buildDate is a time that has passed: no clock that shows less is believed. The release build sets it.
+var buildDate = "2026-11-25T00:00:00Z"
+
+// agent is everything that runs in one room. main alone knows all the parts; they know each other
+// only through interfaces of their own.
+type agent struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	files    durable.Files // of the state folder
+	boot     string
+	clock    *clock.Clock
+	id       *identity.Identity
+	signer   *evidence.Signer
+	ledger   *ledger.Ledger
+	recorder *record.Recorder
+	capture  *capture.Capture
+	store    *store.Store
+	rebuild  bool // the catalogue is to be rebuilt
+	web      *web.Server
+	sim      *sim.Room // nil on a real board
+	devices  devices
+	loop     *roomLoop
+	lampWish chan lampWish
+	sounds   chan sound
+	faults   *watch
+
+	ledgerMu sync.Mutex // one line at a time goes to master and copies
+
+	mu      sync.Mutex // guards what follows
+	session *current   // the session under way, nil if none
+	closing map[string]*current
+	lampAt  time.Duration // uptime at which the lamp last changed …
+	lampFor time.Duration // … and the trigger it followed
+	climate *web.Climate
+	wg      sync.WaitGroup // seals and other work that Run waits for
+}
+
+// open makes all parts in order of need. Nothing runs before Run. What was opened is closed again on error.
+func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
+	a = &agent{cfg: cfg, log: log, lampWish: make(chan lampWish, 1), sounds: make(chan sound, 8), closing: map[string]*current{}}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if a.boot, err = clock.BootID(); err != nil {
+		return nil, err
+	}
+	if err := a.openState(); err != nil {
+		return nil, err
+	}
+	if a.devices, a.sim, err = openDevices(cfg, func(d time.Duration) { a.clock.SimulateStep(d) }, log); err != nil {
+		return nil, &usageError{err}
+	}
+	a.recorder, err = record.New(record.Options{
+		Disks: cfg.Storage.Disks, Cycle: cfg.Storage.Fragment.Std(), Fragment: cfg.Storage.Fragment.Std(), Segment: cfg.Storage.Segment.Std(),
+		Now: a.clock.Now, Ledger: headWriter{a}, LedgerSync: a.syncLedger, OnDisk: a.onDisk, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.capture, err = capture.New(capture.Options{Channels: a.devices.channels, Preroll: cfg.Storage.Preroll.Std(), Uptime: clock.Uptime, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	a.loop = newRoomLoop(roomRules(cfg), clock.Uptime, log)
+	a.loop.do = a.do
+	a.faults = newWatch(a)
+	return a, a.openWeb()
+}
+
+// openState opens what lives in the state folder: clock floor, identity, ledger, catalogue.
+func (a *agent) openState() (err error) {
+	if err := os.MkdirAll(a.cfg.State, 0o700); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	a.files = durable.In(filepath.Join(a.cfg.State, tmpFolder))
+	for _, dir := range []string{a.files.Tmp, filepath.Join(a.cfg.State, resultsFolder), filepath.Join(a.cfg.State, trustFolder)} {
+		if err := a.files.Mkdir(dir); err != nil {
+			return fmt.Errorf("state folder: %w", err)
+		}
+	}
+	if err := a.files.Sweep(); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	build, err := time.Parse(time.RFC3339, buildDate)
+	if err != nil {
+		panic("BUG: build date: " + err.Error())
+	}
+	a.clock, err = clock.New(clock.Options{FloorFile: filepath.Join(a.cfg.State, floorFile), Build: build, Replace: a.files.Replace, OnStep: a.onStep, Log: a.log})
+	if err != nil {
+		return err
+	}
+	if a.id, err = identity.Load(a.cfg.State, a.cfg.Device.Name); err != nil {
+		return err
+	}
+	if a.signer, err = evidence.NewSigner(a.id.Key); err != nil {
+		return err
+	}
+	var opened ledger.Opened
+	a.ledger, opened, err = ledger.Open(ledger.Options{State: a.cfg.State, Device: a.id.D, Signer: a.signer, Now: a.clock.Now, Boot: a.boot, Log: a.log})
+	if err != nil {
+		return err
+	}
+	if opened.Fresh && opened.Cause != "first" {
+		a.log.Warn("the device ledger begins anew", "cause", opened.Cause)
+	}
+	a.store, a.rebuild, err = store.Open(store.Options{Path: filepath.Join(a.cfg.State, catalogueFile), Log: a.log})
+	return err
+}
+
+func (a *agent) openWeb() (err error) {
+	gate, err := access.Open(access.Options{
+		File: filepath.Join(a.cfg.State, usersFile), Mode: a.cfg.Web.Auth, Board: a.cfg.Board, Uptime: clock.Uptime, Record: a.recordAccess, Log: a.log})
+	if err != nil {
+		return &usageError{err}
+	}
+	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Log: a.log}
+	if t := a.cfg.Web.TLS; t != nil {
+		if o.TLS, err = loadTLS(t); err != nil {
+			return &usageError{err}
+		}
+	}
+	if a.sim != nil {
+		o.Sim = a.sim.Handler()
+	}
+	a.web, err = web.New(o)
+	return err
+}
+
+func loadTLS(t *config.TLS) (*tls.Config, error) { return web.LoadTLS(t.Cert, t.Key) }
+
+// close frees what open opened.
+func (a *agent) close() {
+	if a.ledger != nil {
+		if err := a.ledger.Close(); err != nil {
+			a.log.Error("ledger", "err", err)
+		}
+	}
+	if a.store != nil {
+		if err := a.store.Close(); err != nil {
+			a.log.Error("catalogue", "err", err)
+		}
+	}
+}
+
+// trust is what this device believes: its trust folder and its own certificate.
+func (a *agent) trust() *evidence.Trust {
+	t, err := evidence.ReadTrust(os.DirFS(filepath.Join(a.cfg.State, trustFolder)))
+	if err != nil {
+		a.log.Warn("trust folder", "err", err)
+		t = new(evidence.Trust)
+	}
+	t.Devices = append(t.Devices, a.id.Cert)
+	return t
+}
+
+func roomRules(cfg *config.Config) room.Rules {
+	r := room.DefaultRules()
+	r.Triggers = nil
+	for _, s := range cfg.Room.Start {
+		r.Triggers = append(r.Triggers, room.Trigger(s))
+	}
+	r.PostRoll = cfg.Storage.Postroll.Std()
+	r.PresenceHold = cfg.Room.PresenceHold.Std()
+	r.PauseAsk = cfg.Room.PauseLimit.Std()
+	r.EmptyAsk, r.EmptyStop = cfg.Room.EmptyAsk.Std(), cfg.Room.EmptyStop.Std()
+	r.NoticeWithin = cfg.Room.NoticeWithin.Std()
+	r.Limits, r.LimitAhead = nil, cfg.Room.LimitWarn.Std()
+	if l := cfg.Room.Limit.Std(); l > 0 {
+		r.Limits = []time.Duration{l}
+	}
+	r.Continue = cfg.Room.ResumeWithin.Std()
+	return r
+}
+
+// headWriter is the ledger as the recorder needs it: each line goes on to the copies on the disks.
+type headWriter struct{ a *agent }
+
+func (h headWriter) Head(session, log string, size int64, root evidence.Hash) error {
+	return h.a.ledgerLine(func(l *ledger.Ledger) error { return l.Head(session, log, size, root) })
+}
+
+func (h headWriter) Sealed(session, manifest, p7s string) error {
+	return h.a.ledgerLine(func(l *ledger.Ledger) error { return l.Sealed(session, manifest, p7s) })
+}
+
+// ledgerLine adds a line to the master and hands the new bytes to the disks.
+func (a *agent) ledgerLine(add func(*ledger.Ledger) error) error {
+	a.ledgerMu.Lock()
+	defer a.ledgerMu.Unlock()
+	from := a.ledger.Bytes()
+	if err := add(a.ledger); err != nil {
+		return err
+	}
+	b, err := a.ledger.BytesFrom(from)
+	if err != nil {
+		return err
+	}
+	a.recorder.LedgerAppend(a.ledger.Generation(), from, b)
+	return nil
+}
+
+// syncLedger completes the ledger's copy on a disk.
+func (a *agent) syncLedger(disk string) error {
+	foreign, err := a.ledger.Copy(disk).Sync()
+	if foreign != "" {
+		a.log.Warn("a ledger that is not ours was set aside", "disk", disk, "as", foreign)
+		a.loop.Fault("disk.foreign", disk, true)
+	}
+	return err
+}
+
+// recordAccess makes a look at a recording durable before it begins: in the running session's own log
+// while it is recorded, and always as an entry of the device ledger.
+func (a *agent) recordAccess(ctx context.Context, e access.Entry) error {
+	if e.Session == "" {
+		return errors.New("access: no session named")
+	}
+	ref := randomHex(16)
+	if c := a.running(); c != nil && c.id == e.Session {
+		c.session.Note(&evidence.Event{At: c.session.Media(clock.Uptime()), Code: e.Action, Ch: e.Channel, Text: e.Who, Common: evidence.Common{Type: "access"}, Data: map[string]string{"ref": ref}})
+	}
+	return a.ledgerLine(func(l *ledger.Ledger) error {
+		_, err := l.Append(&evidence.AccessRef{Session: e.Session, Ref: ref})
+		return err
+	})
+}
+
+// sessions is what the pages may look at.
+func (a *agent) sessions() *sessions {
+	return &sessions{
+		store: a.store, disks: a.storeDisks, trust: a.trust, results: filepath.Join(a.cfg.State, resultsFolder), files: a.files,
+		room: func(w *web.Session) { w.Room, w.Device = a.cfg.Device.Room, a.cfg.Device.Name },
+		live: a.liveSessions,
+	}
+}
+
+// liveSessions are those being recorded or sealed, newest first: the catalogue does not have them yet.
+func (a *agent) liveSessions() (list []web.Session) {
+	phase := string(a.loop.State().Phase)
+	a.mu.Lock()
+	c, closing := a.session, slices.Collect(maps.Values(a.closing))
+	a.mu.Unlock()
+	if c != nil {
+		list = append(list, c.row(phase, a.body()))
+	}
+	slices.SortFunc(closing, func(x, y *current) int { return strings.Compare(y.id, x.id) })
+	for _, c := range closing {
+		list = append(list, c.row("sealing", a.body()))
+	}
+	for i := range list {
+		list[i].Room, list[i].Device = a.cfg.Device.Room, a.cfg.Device.Name
+	}
+	return list
+}

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"minglu/agent/clock"
+	"minglu/agent/evidence"
+	"minglu/agent/ledger"
+	"minglu/agent/record"
+	"minglu/agent/record/recovery"
+	"minglu/agent/room"
+	"minglu/agent/store"
+	"minglu/drivers"
+)
+
+// Limits of the way out: a service manager kills after more.
+const (
+	sealWithin  = 9 * time.Second  // a running session is sealed within this, or left to recovery
+	pollClimate = 10 * time.Second // the air of a room changes slowly
+	inputRetry  = 2 * time.Second  // a button that was unplugged is looked for again
+	readyWithin = 5 * time.Second  // disks that have not been looked at by then count as absent
+)
+
+var errStopped = errors.New("asked to stop")
+
+// Run records the room until ctx ends, then seals what is running and stops everything in the order
+// of need: room, cameras, pages; recorder; state. It returns nil when it was asked to stop.
+func (a *agent) Run(ctx context.Context) error {
+	defer a.close()
+	// The recorder outlives the rest: it is what the last seal needs.
+	recCtx, recStop := context.WithCancelCause(context.WithoutCancel(ctx))
+	recDone := make(chan error, 1)
+	go func() { recDone <- a.recorder.Run(recCtx) }()
+
+	// The room and its devices end only after the seal was asked for.
+	liveCtx, liveStop := context.WithCancelCause(context.WithoutCancel(ctx))
+	g, gctx := errgroup.WithContext(liveCtx)
+	a.goAll(gctx, g)
+	g.Go(func() error { return a.begin(gctx) })
+
+	select {
+	case <-ctx.Done():
+		a.log.Info("stopping", "why", context.Cause(ctx))
+	case <-gctx.Done():
+	}
+	a.sealAll()
+	liveStop(errStopped)
+	err := g.Wait()
+	recStop(errStopped)
+	a.wg.Wait()
+	recErr := <-recDone
+	return errors.Join(asked(err), asked(recErr))
+}
+
+// asked drops the error of something that was only asked to stop.
+func asked(err error) error {
+	if errors.Is(err, errStopped) || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// goAll starts everything that lives beside the recorder. Only the room's loop and the pages may end
+// the agent; a device that fails is a fault, not an end.
+func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
+	g.Go(func() error { return a.loop.Run(ctx) })
+	g.Go(func() error { return a.web.Run(ctx) })
+	g.Go(func() error { return a.clock.Run(ctx) })
+	g.Go(func() error { return a.capture.Run(ctx) })
+	g.Go(func() error { return a.faults.Run(ctx) })
+	g.Go(func() error { return a.runLamp(ctx) })
+	if a.devices.speaker != nil {
+		g.Go(func() error { return a.runSpeaker(ctx) })
+	}
+	if a.devices.thermometer != nil {
+		g.Go(func() error { return a.runClimate(ctx) })
+	}
+	for kind, in := range a.devices.inputs {
+		g.Go(func() error { return a.runInput(ctx, kind, in) })
+	}
+}
+
+// runInput listens to an input for ever; one that fails is looked for again.
+func (a *agent) runInput(ctx context.Context, kind drivers.InputKind, in drivers.Input) error {
+	for {
+		err := in.Run(ctx, func(e drivers.InputEvent) {
+			a.loop.Fault("input.failed", string(kind), false)
+			a.loop.Input(e)
+		})
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		a.log.Warn("input failed", "input", kind, "err", err)
+		a.loop.Fault("input.failed", string(kind), true)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(inputRetry):
+		}
+	}
+}
+
+// sealAll ends a running session and waits for every seal under way, but not for ever.
+func (a *agent) sealAll() {
+	if a.loop.State().Phase != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_, err := a.loop.Ask(ctx, room.Shutdown{})
+		cancel()
+		if err != nil { // the loop itself has ended
+			a.finish(a.running(), "agent stopping")
+		}
+	}
+	done := make(chan struct{})
+	go func() { a.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(sealWithin):
+		a.log.Error("a seal takes too long; the next start finishes it")
+	}
+}
+
+// begin does once what a start needs: it records on where a cut interrupted, then repairs beside it.
+func (a *agent) begin(ctx context.Context) error {
+	select {
+	case <-a.recorder.Ready():
+	case <-time.After(readyWithin):
+	case <-ctx.Done():
+		return nil
+	}
+	a.clock.Poll(ctx)
+	pending, err := recovery.Pending(a.recoveryDisks())
+	if err != nil {
+		a.log.Error("looking for interrupted sessions", "err", err)
+	}
+	a.recordOn(pending)
+	if a.rebuild {
+		a.log.Info("rebuilding the catalogue from the session folders")
+		if err := a.store.Rebuild(ctx, a.storeDisks(), a.inUse, func(p store.Progress) {
+			if p.N%100 == 0 || p.N == p.Of {
+				a.log.Info("catalogue", "sessions", p.N, "of", p.Of)
+			}
+		}); err != nil && ctx.Err() == nil {
+			a.log.Error("catalogue", "err", err)
+		}
+	}
+	if len(pending) > 0 {
+		a.repair(ctx)
+	}
+	return nil
+}
+
+// recordOn continues the newest session that was cut while it recorded or paused.
+func (a *agent) recordOn(pending []recovery.Open) {
+	for i := len(pending) - 1; i >= 0; i-- {
+		p := pending[i]
+		if p.Ended || p.Last.IsZero() {
+			continue
+		}
+		ago := a.clock.Now().T.Sub(p.Last)
+		if p.Boot == a.boot { // the wall clock is not needed within one boot
+			ago = clock.Uptime() - p.LastUp
+		}
+		if ago < 0 { // a clock that fell back tells nothing: better one session too many
+			ago = 0
+		}
+		a.loop.Send(room.PowerBack{Session: p.Session, Paused: p.Paused, Ago: ago, Details: cutDetails(p)})
+		return
+	}
+}
+
+// cutDetails is whose session it was.
+func cutDetails(p recovery.Open) (d room.Details) {
+	var e evidence.Details
+	l, err := evidence.ParseLine(p.Details)
+	if err != nil || l.Decode(&e) != nil {
+		return d
+	}
+	d.Case, d.Matter, d.Flags = e.Case, e.Matter, e.Flags
+	for _, o := range e.Officers {
+		d.Officers = append(d.Officers, room.Officer(o))
+	}
+	return d
+}
+
+// repair seals what a cut left open, with its true cause.
+func (a *agent) repair(ctx context.Context) {
+	report, err := recovery.Run(ctx, recovery.Options{
+		Disks: a.recoveryDisks(), Ledger: headWriter{a}, NewLog: a.newLog, Device: a.id.D, Key: a.id.Key, Certs: a.id.Certs(),
+		Now: a.clock.Now, BootID: a.boot, Skip: a.inUse, Log: a.log,
+	})
+	if err != nil && ctx.Err() == nil {
+		a.log.Error("repair", "err", err)
+	}
+	for _, it := range report.Items {
+		a.log.Info("repaired", "session", it.Session, "outcome", it.Outcome, "cause", it.Cause, "err", it.Err)
+		switch it.Outcome {
+		case recovery.Recovered, recovery.Finished:
+			a.loop.Fault("session.recovered", it.Session, true)
+		default:
+			a.loop.Fault("session.damaged", it.Session, true)
+		}
+		if err := a.enter(it.Session); err != nil {
+			a.log.Error("catalogue", "session", it.Session, "err", err)
+		}
+	}
+}
+
+// newLog is an empty log signed by this device's key.
+func (a *agent) newLog(origin string) recovery.Log {
+	return ledger.NewSessionLog(ledger.LogOptions{Origin: origin, Signer: a.signer, Now: a.clock.Now})
+}
+
+// enter puts a session's folder into the catalogue.
+func (a *agent) enter(id string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return a.store.Put(ctx, store.FromFolder(a.storeDisks(), id))
+}
+
+// inUse says that a session is being recorded or sealed.
+func (a *agent) inUse(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, closing := a.closing[id]
+	return closing || a.session != nil && a.session.id == id
+}
+
+func (a *agent) recoveryDisks() (disks []recovery.Disk) {
+	for _, d := range a.recorder.Disks() {
+		if d.ID != "" {
+			disks = append(disks, recovery.Disk{ID: d.ID, Dir: d.Disk})
+		}
+	}
+	return disks
+}
+
+func (a *agent) storeDisks() (disks []store.Disk) {
+	for _, d := range a.recorder.Disks() {
+		if d.ID != "" {
+			disks = append(disks, store.Disk{ID: d.ID, Dir: d.Disk})
+		}
+	}
+	return disks
+}
+
+// onDisk turns what happened to a disk into faults and ledger lines.
+func (a *agent) onDisk(e record.DiskEvent) {
+	codes := map[string]string{"full": "disk.full", "unplugged": "disk.gone", "hung": "disk.slow"}
+	name := a.diskName(e.Disk)
+	code := codes[e.Cause]
+	if code == "" {
+		code = "disk.failed"
+	}
+	if e.Failed {
+		a.log.Error("disk", "disk", e.Disk, "cause", e.Cause, "err", e.Err)
+		a.loop.Fault(code, name, true)
+		return
+	}
+	a.log.Info("disk is back", "disk", e.Disk)
+	for _, c := range []string{"disk.full", "disk.gone", "disk.slow", "disk.failed"} {
+		a.loop.Fault(c, name, false)
+	}
+}
+
+// diskName is how people call a disk: A, B in the order of the configuration.
+func (a *agent) diskName(dir string) string {
+	for i, d := range a.cfg.Storage.Disks {
+		if d == dir {
+			return string(rune('A' + i))
+		}
+	}
+	return dir
+}
+
+// onStep notes a jump of the wall clock: media time goes on, a new clock epoch begins.
+func (a *agent) onStep(s clock.Step) {
+	a.log.Warn("the wall clock jumped; media time goes on", "by", s.By, "epoch", s.Reading.Epoch)
+	if c := a.running(); c != nil {
+		c.session.Note(&evidence.Clock{Epoch: s.Reading.Epoch, At: c.session.Media(s.Reading.Up), Step: s.By.Microseconds(), Src: s.Reading.Source})
+	}
+	a.faults.stepped(s.Reading.Up)
+	if err := a.ledgerLine(func(l *ledger.Ledger) error {
+		_, err := l.Append(&evidence.LedgerClock{Epoch: s.Reading.Epoch, Step: s.By.Microseconds(), Src: s.Reading.Source})
+		return err
+	}); err != nil {
+		a.log.Error("ledger", "err", err)
+	}
+}
+
+// Origin and BytesFrom complete what recovery needs of the ledger.
+func (h headWriter) Origin() string { return h.a.ledger.Origin() }
+
+func (h headWriter) BytesFrom(off int64) ([]byte, error) { return h.a.ledger.BytesFrom(off) }

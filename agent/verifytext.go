@@ -1,0 +1,164 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+
+	"minglu/agent/evidence"
+)
+
+// findingNames are the words for findings, Chinese first.
+var findingNames = map[evidence.Finding]string{
+	evidence.FindingAltered:   "被改动 altered",
+	evidence.FindingRetimed:   "时间被改 re-timed",
+	evidence.FindingMissing:   "缺失 missing",
+	evidence.FindingForeign:   "外来 foreign",
+	evidence.FindingDestroyed: "已销毁 destroyed",
+	evidence.FindingRecovered: "断电后找回 recovered",
+	evidence.FindingGap:       "丢失 gap",
+	evidence.FindingBreak:     "暂停 break",
+	evidence.FindingIntact:    "完好 intact",
+}
+
+// exitNames says what an exit code means.
+var exitNames = map[int]string{
+	evidence.ExitGood:      "完好、已签名、完整 / intact, signed and whole",
+	evidence.ExitBad:       "有改动、缺失或外来内容 / something is altered, re-timed, missing or foreign",
+	evidence.ExitUnchecked: "无法核验 / not checkable",
+	evidence.ExitSound:     "可信，但有需要说明之处 / sound, with something to explain (see above)",
+}
+
+var gradeNames = [4]string{
+	"0 签名者无人担保 / nobody vouches for the signer",
+	"1 由受信任的设备签名 / signed by a trusted device",
+	"2 并有外部时间证明 / and bounded by outside times",
+	"3 并有第三方见证 / and witnessed",
+}
+
+// say writes to b, control characters in the arguments made visible: what is shown comes from files
+// that anybody may have written, and must not be able to forge a line of the answer.
+func say(b *strings.Builder, format string, args ...any) {
+	for i, a := range args {
+		if s, ok := a.(string); ok {
+			args[i] = strings.Map(func(r rune) rune {
+				if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+					return '\uFFFD'
+				}
+				return r
+			}, s)
+		}
+	}
+	fmt.Fprintf(b, format, args...)
+}
+
+// writeVerdict writes the answer for a person to read.
+func writeVerdict(w io.Writer, r evidence.Result) error {
+	var b strings.Builder
+	for _, s := range r.Sessions {
+		writeSession(&b, s)
+	}
+	for _, l := range r.Ledgers {
+		say(&b, "台账 ledger %s\n  %d 行已签名 signed lines, %d 次会话 sessions\n", l.Path, l.Lines, l.Sessions)
+		if l.Finding != "" {
+			say(&b, "  %s: %s\n", findingNames[l.Finding], l.Cause)
+		}
+		if l.Unchecked != "" {
+			say(&b, "  无法核验 not checkable: %s\n", l.Unchecked)
+		}
+		writeNotes(&b, l.Notes)
+	}
+	writeNotes(&b, r.Notes)
+	say(&b, "结论 verdict: %s (%d)\n", exitNames[r.Exit], r.Exit)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeSession(b *strings.Builder, s evidence.SessionResult) {
+	say(b, "会话 session %s\n", s.ID)
+	for _, p := range s.Paths {
+		say(b, "  位置 at        %s\n", p)
+	}
+	if s.Signer != nil {
+		say(b, "  设备 device    %s (%s) 证书 certificate %s\n", s.Signer.Name, s.Signer.Device, s.Signer.Certificate)
+		if s.Signer.Anchor != "" {
+			say(b, "  担保 anchor    %s\n", s.Signer.Anchor)
+		}
+	}
+	if s.Body != "" || s.Room != "" {
+		say(b, "  单位 body      %s  %s\n", s.Body, s.Room)
+	}
+	writeMoment(b, "开始 opened    ", s.Opened)
+	writeMoment(b, "结束 closed    ", s.Closed)
+	if s.Reason != "" {
+		say(b, "  事由 reason    %s\n", s.Reason)
+	}
+	if s.Open != "" {
+		say(b, "  未封存 open    尚未结束，终点未知 / %s\n", s.Open)
+	}
+	for _, sp := range s.Spans {
+		writeSpan(b, sp)
+	}
+	if s.Unchecked != "" {
+		say(b, "  无法核验 not checkable: %s\n", s.Unchecked)
+	}
+	say(b, "  等级 grade     %s\n", gradeNames[max(0, min(3, s.Grade))])
+	if s.Why != "" {
+		say(b, "                 %s\n", s.Why)
+	}
+	writeNotes(b, s.Notes)
+}
+
+func writeMoment(b *strings.Builder, label string, m *evidence.Moment) {
+	if m == nil {
+		return
+	}
+	e := "误差未知 error unknown"
+	if m.TE >= 0 {
+		e = "± " + (time.Duration(m.TE) * time.Microsecond).String()
+	}
+	say(b, "  %s%s (%s, %s)\n", label, time.UnixMicro(m.T).UTC().Format("2006-01-02 15:04:05.000 UTC"), e, m.Src)
+}
+
+func writeSpan(b *strings.Builder, sp evidence.Span) {
+	ch := sp.Channel
+	if ch == "" {
+		ch = "全部 all"
+	}
+	say(b, "  %-12s %s – %s  %s", ch, mediaTime(sp.From), mediaTime(sp.To), findingNames[sp.Finding])
+	if sp.Cause != "" {
+		say(b, ": %s", sp.Cause)
+	}
+	if sp.Finding != evidence.FindingIntact && sp.File != "" {
+		say(b, " [%s", sp.File)
+		if sp.Line != nil {
+			say(b, " line %d", *sp.Line)
+		}
+		if sp.Offset > 0 {
+			say(b, " byte %d", sp.Offset)
+		}
+		b.WriteString("]")
+	}
+	if sp.Disk != "" {
+		say(b, " @ %s", sp.Disk)
+	}
+	b.WriteString("\n")
+}
+
+// mediaTime writes µs of media time as h:mm:ss.mmm.
+func mediaTime(us int64) string {
+	sign := ""
+	if us < 0 {
+		sign, us = "-", -us
+	}
+	ms := us / 1000
+	return fmt.Sprintf("%s%d:%02d:%02d.%03d", sign, ms/3_600_000, ms/60_000%60, ms/1000%60, ms%1000)
+}
+
+func writeNotes(b *strings.Builder, notes []string) {
+	for _, n := range notes {
+		say(b, "  注 note: %s\n", n)
+	}
+}
