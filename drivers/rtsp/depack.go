@@ -8,13 +8,14 @@ import (
 
 // NAL unit types used here: H.264 table 7-1 and RFC 6184 table 1; H.265 table 7-1 and RFC 7798 4.4.
 const (
-	avcIDR, avcSPS, avcPPS, avcAUD = 5, 7, 8, 9
-	avcStapA, avcFuA               = 24, 28
+	avcIDR, avcSEI, avcSPS, avcPPS, avcAUD = 5, 6, 7, 8, 9
+	avcStapA, avcFuA                       = 24, 28
 
 	hevcIRAPFirst, hevcIRAPLast        = 16, 21 // BLA, IDR, CRA
 	hevcRASLN, hevcRASLR               = 8, 9
 	hevcIDRW, hevcIDRN                 = 19, 20
 	hevcVPS, hevcSPS, hevcPPS, hevcAUD = 32, 33, 34, 35
+	hevcSEI                            = 39 // before the slices; 40 comes after
 	hevcAP, hevcFU                     = 48, 49
 )
 

@@ -54,6 +54,10 @@ func TestStreamRules(t *testing.T) {
 			c.rtp(0, 0, true, 0x65, 0x08, 1, 1) // first_mb_in_slice > 0
 			c.key(3600, 2)
 		}, []string{"0:3600:key:" + idr(2)}, nil},
+		{"a stream joined at an SEI has it in the sample", known, func(c *camConn) {
+			inband(c, 0, []byte{6, 5, 1})
+			c.key(0, 1)
+		}, []string{"0:0:key:00000003060501" + idr(1)}, nil},
 		{"delimiters and parameter sets are no part of a sample, SEI is", known, func(c *camConn) {
 			inband(c, 0, []byte{9, 0xF0}, sps640, pps, []byte{6, 5, 1})
 			c.key(0, 1)

@@ -67,7 +67,6 @@ func (se *session) newVideo(f format.Format) *video {
 		return nil
 	}
 	v.track = track{se: se, clock: f.ClockRate()}
-	v.dts.hevc = v.hevc
 	v.adopt()
 	v.first = v.format
 	return v
@@ -154,8 +153,8 @@ func (v *video) disposable() bool {
 }
 
 // cleanStart reports whether a payload certainly begins an access unit of which nothing needed is
-// missing before it: a delimiter or parameter set comes before all slices (H.264 7.4.1.2.3), and
-// where a stream never has those, so does the first slice of a picture.
+// missing before it: a delimiter or parameter set comes before all slices (H.264 7.4.1.2.3). Where a
+// stream has never had those, SEI and the first slice of a picture begin it too.
 func (v *video) cleanStart(p []byte) bool {
 	k, second, ok := v.begins(p)
 	if !ok {
@@ -164,7 +163,11 @@ func (v *video) cleanStart(p []byte) bool {
 	if v.hevc && (k == hevcVPS || k == hevcAUD) || !v.hevc && (k == avcSPS || k == avcAUD) {
 		return true
 	}
-	return !v.inBand && v.picture(k) && second&0x80 != 0 // first_mb_in_slice = 0; first_slice_segment_in_pic_flag
+	if v.inBand {
+		return false
+	}
+	return v.opener(k) || k == avcSEI && !v.hevc || k == hevcSEI && v.hevc ||
+		v.picture(k) && second&0x80 != 0 // first_mb_in_slice = 0; first_slice_segment_in_pic_flag
 }
 
 // continues reports whether a payload is a later slice of a picture already begun.
@@ -380,58 +383,4 @@ func (v *video) adopt() {
 		n.Width, n.Height = 0, 0
 	}
 	v.format = n
-}
-
-// dtsClock finds the decoding time of access units, which RTP does not carry.
-type dtsClock struct {
-	hevc    bool
-	restart bool // begin anew at the next keyframe
-	avc     *h264.DTSExtractor
-	hev     *h265.DTSExtractor
-	started bool
-	last    int64
-	step    int64 // last distance of two frames
-	au      [][]byte
-}
-
-// next never fails: where the library's extractor does (too many reordered frames after a loss,
-// structures it does not know), the frame follows the one before at the same distance and the
-// extractor begins anew at the next keyframe. The result rises strictly.
-func (d *dtsClock) next(f *drivers.Format, pic [][]byte, key bool, pts int64) int64 {
-	d.au = d.au[:0]
-	if key {
-		if d.restart || d.avc == nil && d.hev == nil {
-			d.restart = false
-			d.avc, d.hev = &h264.DTSExtractor{}, &h265.DTSExtractor{}
-			d.avc.Initialize()
-			d.hev.Initialize()
-		}
-		if d.hevc {
-			d.au = append(d.au, f.VPS)
-		}
-		d.au = append(d.au, f.SPS, f.PPS)
-	}
-	d.au = append(d.au, pic...)
-	var dts int64
-	var err error
-	if d.hevc {
-		dts, err = d.hev.Extract(d.au, pts)
-	} else {
-		dts, err = d.avc.Extract(d.au, pts)
-	}
-	if err != nil {
-		d.restart = true
-		dts = pts
-		if d.started {
-			dts = min(pts, d.last+max(d.step, 1))
-		}
-	}
-	if d.started && dts <= d.last {
-		dts = d.last + 1
-	}
-	if d.started {
-		d.step = dts - d.last
-	}
-	d.started, d.last = true, dts
-	return dts
 }

@@ -15,8 +15,10 @@ import (
 	"github.com/pion/rtp"
 )
 
-// reportEvery is how often readers get a sender report.
-const reportEvery = time.Second
+const (
+	reportEvery = time.Second            // how often readers get a sender report
+	flushTime   = 500 * time.Millisecond // what readers get to take the last packets of a publisher that has gone
+)
 
 // relay is the handler of the server.
 type relay struct {
@@ -146,7 +148,7 @@ func (r *relay) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx) {
 	}
 	r.mu.Unlock()
 	if gone != nil {
-		gone.out.Close()
+		time.AfterFunc(flushTime, gone.out.Close)
 	}
 }
 
