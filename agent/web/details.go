@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"minglu/agent/evidence"
 )
 
 // Details say whose session it is; all may be empty and given later.
@@ -28,17 +30,10 @@ type Matter struct {
 
 // Officer is one officer with the number of the credential: in JSON "name credential" or
 // {"name","credential"}.
-type Officer struct {
-	Name       string `json:"name"`
-	Credential string `json:"credential"`
-}
+type Officer evidence.Officer
 
 // Body is the law-enforcement body a session belongs to.
-type Body struct {
-	Name   string `json:"name"`
-	USCC   string `json:"uscc"`
-	System string `json:"system"`
-}
+type Body = evidence.Body
 
 // Bounds of what a person may give.
 const (

@@ -1,0 +1,112 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+type document struct {
+	Paths map[string]map[string]struct {
+		Responses map[string]struct {
+			Content map[string]struct {
+				Schema struct {
+					Ref string `json:"$ref"`
+				} `json:"schema"`
+			} `json:"content"`
+		} `json:"responses"`
+	} `json:"paths"`
+}
+
+func TestOpenAPIHasEachRouteAndNoOther(t *testing.T) {
+	var d document
+	if err := json.Unmarshal(openAPI, &d); err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, newFake())
+	for _, r := range s.routes() {
+		m := strings.ToLower(r.method)
+		if _, ok := d.Paths[r.path][m]; !ok {
+			t.Errorf("openapi.json lacks %s %s", r.method, r.path)
+		}
+		delete(d.Paths[r.path], m)
+	}
+	for p, ops := range d.Paths {
+		for m := range ops {
+			t.Errorf("openapi.json has %s %s, which is no route", m, p)
+		}
+	}
+}
+
+// Each answer of the real handlers is what the document says.
+func TestOpenAPIDescribesTheAnswers(t *testing.T) {
+	var d document
+	if err := json.Unmarshal(openAPI, &d); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(openAPI))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	c.AssertFormat()
+	if err := c.AddResource("mem:openapi.json", whole); err != nil {
+		t.Fatal(err)
+	}
+	running := newFake()
+	if _, err := running.Start(t.Context(), "panel", Details{Case: "12"}); err != nil {
+		t.Fatal(err)
+	}
+	running.state.Faults = []Fault{{Code: "disk-gone", Severity: "alarm", Ch: "B", Since: "2026-11-23T06:05:09Z"}}
+	broken := newFake()
+	broken.fails = errDisk
+	for _, tt := range []struct {
+		f                       *fake
+		method, path, url, body string
+		hdr                     string
+		status                  string
+	}{
+		{newFake(), "get", "/state", "/state", "", logged, "200"},
+		{running, "get", "/state", "/state", "", logged, "200"},
+		{newFake(), "get", "/state", "/state", "", "Remote: 192.0.2.7", "401"},
+		{newFake(), "post", "/session", "/session", `{"officers":["a 1"]}`, logged, "201"},
+		{newFake(), "post", "/session", "/session", `[`, logged, "400"},
+		{newFake(), "post", "/session/details", "/session/details", "{}", logged, "200"},
+		{newFake(), "post", "/session/mark", "/session/mark", "{}", logged, "200"},
+		{newFake(), "post", "/session/pause", "/session/pause", "{}", logged, "200"},
+		{newFake(), "post", "/session/resume", "/session/resume", "{}", logged, "200"},
+		{newFake(), "post", "/session/stop", "/session/stop", "{}", logged, "202"},
+		{newFake(), "get", "/sessions", "/sessions", "", logged, "200"},
+		{newFake(), "get", "/sessions", "/sessions?limit=x", "", logged, "400"},
+		{newFake(), "get", "/sessions/{id}", one[len("/api/v1"):], "", logged, "200"},
+		{newFake(), "get", "/sessions/{id}", "/sessions/nope", "", logged, "404"},
+		{newFake(), "get", "/sessions/{id}/media/{channel}", one[len("/api/v1"):] + "/media/face", "", logged, "200"},
+		{newFake(), "get", "/sessions/{id}/media/{channel}/{n}", one[len("/api/v1"):] + "/media/face/9", "", logged, "404"},
+		{newFake(), "post", "/sessions/{id}/verify", one[len("/api/v1"):] + "/verify", "", logged, "200"},
+		{newFake(), "post", "/login", "/login", `{"name":"王某","password":"correct horse"}`, logged, "200"},
+		{newFake(), "post", "/login", "/login", `{"name":"王某","password":"x"}`, logged, "401"},
+		{newFake(), "get", "/login", "/login", "", logged, "200"},
+	} {
+		w := call(newServer(t, tt.f), strings.ToUpper(tt.method), "/api/v1"+tt.url, tt.body, tt.hdr)
+		ref := d.Paths[tt.path][tt.method].Responses[tt.status].Content["application/json"].Schema.Ref
+		if ref == "" {
+			t.Errorf("%s %s: no schema for %s", tt.method, tt.path, tt.status)
+			continue
+		}
+		schema, err := c.Compile("mem:openapi.json" + ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := jsonschema.UnmarshalJSON(w.Body)
+		if err == nil {
+			err = schema.Validate(v)
+		}
+		if got := strings.TrimSpace(strings.TrimPrefix(w.Result().Status, tt.status)); err != nil || got == w.Result().Status {
+			t.Errorf("%s %s = %d: %v", tt.method, tt.url, w.Code, err)
+		}
+	}
+}
