@@ -10,7 +10,7 @@ import (
 	"regexp"
 )
 
-var generationName = regexp.MustCompile(`^[0-9a-f]{32}$`)
+var generationName = regexp.MustCompile(`^([0-9a-f]{16}){1,2}$`)
 
 // ledgerCopy is one copy of a device ledger as found, and what it says about sessions.
 type ledgerCopy struct {

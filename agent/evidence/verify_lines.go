@@ -62,7 +62,7 @@ func (w *walker) bad(ch, format string, args ...any) {
 func (w *walker) line(n, off int64, line Line) error {
 	w.n, w.off = n, off
 	if line.Type == "sign" {
-		return nil
+		return decoded(w, line, func(s Sign) { w.log.signs[s.Size] = s.Root })
 	}
 	if line.Up < w.up {
 		w.bad("", "uptime falls from %d to %d", w.up, line.Up)
@@ -171,7 +171,7 @@ func (w *walker) segmentOpen(o SegmentOpen) {
 
 func (w *walker) fragment(f Fragment) {
 	ch := w.byID[f.Ch]
-	if ch == nil {
+	if ch == nil || len(ch.segments) == 0 {
 		w.bad("", "fragment of channel %q, which has no segment", f.Ch)
 		return
 	}

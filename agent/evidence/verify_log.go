@@ -2,7 +2,6 @@ package evidence
 
 import (
 	"crypto/ecdsa"
-	"errors"
 	"fmt"
 )
 
@@ -12,7 +11,7 @@ type signedLog struct {
 	origin string
 	data   []byte
 	Deciding
-	signs map[int64]string // size -> root of each sign line that is covered or decides
+	signs map[int64]string // size -> root of the deciding sign line, and of the others once the lines were walked
 }
 
 // decide reads the signatures of a log (steps V3, V5). It fails if none holds.
@@ -21,20 +20,7 @@ func decide(file, origin string, data []byte, pub *ecdsa.PublicKey) (*signedLog,
 	if err != nil {
 		return nil, uncheckable("%s: no signature by the device's key holds: %w", file, err)
 	}
-	l := &signedLog{file: file, origin: origin, data: data, Deciding: d, signs: make(map[int64]string)}
-	err = l.each(func(_ int64, _ int64, line Line) error {
-		if line.Type != "sign" {
-			return nil
-		}
-		var s Sign
-		if err := line.Decode(&s); err != nil {
-			return err
-		}
-		l.signs[s.Size] = s.Root
-		return nil
-	})
-	l.signs[d.Size] = d.Root.String()
-	return l, err
+	return &signedLog{file: file, origin: origin, data: data, Deciding: d, signs: map[int64]string{d.Size: d.Root.String()}}, nil
 }
 
 // each calls f with number, offset and content of every covered line.
@@ -110,5 +96,3 @@ func sameStart(a, b *signedLog) bool {
 	n := min(a.End, b.End)
 	return string(a.data[:n]) == string(b.data[:n])
 }
-
-var errStop = errors.New("stop")

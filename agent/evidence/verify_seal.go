@@ -45,22 +45,20 @@ func (c *copyCheck) checkManifest() {
 		c.found(FindingAltered, "manifest.json", err.Error())
 		return
 	}
-	for _, f := range m.Certs {
-		b, err := c.optional(f.File, MaxDER)
-		if err != nil || f.File != "device.pem" && f.File != "chain.pem" {
-			c.found(FindingAltered, "manifest.json", fmt.Sprintf("names certificate file %q", f.File))
-			return
-		}
-		if d := sha256.Sum256(b); b == nil {
-			c.found(FindingMissing, f.File, "the manifest names it")
-		} else if hex.EncodeToString(d[:]) != f.SHA256 {
-			c.found(FindingAltered, f.File, "is not the file that the manifest names")
-		}
+	certs, ok := c.namedCerts(m.Certs)
+	if !ok {
+		return
 	}
 	if c.known["chain.pem"] && !slices.ContainsFunc(m.Certs, func(f FileDigest) bool { return f.File == "chain.pem" }) {
 		delete(c.known, "chain.pem")
+		c.certs = c.certs[:1]
 	}
-	want, err := c.derive(m.Certs)
+	for _, l := range m.Logs {
+		if _, ok := c.files[l.File]; !ok {
+			c.found(FindingMissing, l.File, "the manifest names it")
+		}
+	}
+	want, err := c.derive(certs)
 	if err != nil {
 		c.found(FindingAltered, "manifest.json", fmt.Sprintf("the logs give no manifest: %v", err))
 		return
@@ -72,6 +70,27 @@ func (c *copyCheck) checkManifest() {
 		}
 		c.found(FindingAltered, "manifest.json", fmt.Sprintf("from byte %d on it is not what the logs say", at)).Offset = int64(at)
 	}
+}
+
+// namedCerts returns the certificate files that the manifest names with the digests they have.
+func (c *copyCheck) namedCerts(named []FileDigest) (certs []FileDigest, ok bool) {
+	for _, f := range named {
+		b, err := c.optional(f.File, MaxDER)
+		if err != nil || f.File != "device.pem" && f.File != "chain.pem" {
+			c.found(FindingAltered, "manifest.json", fmt.Sprintf("names certificate file %q", f.File))
+			return nil, false
+		}
+		if b == nil {
+			c.found(FindingMissing, f.File, "the manifest names it")
+			return nil, false
+		}
+		d := sha256.Sum256(b)
+		certs = append(certs, FileDigest{File: f.File, SHA256: hex.EncodeToString(d[:])})
+		if f.File == "chain.pem" && certs[len(certs)-1].SHA256 != f.SHA256 { // device.pem is what line 0 names
+			c.found(FindingAltered, f.File, "is not the file that the manifest names")
+		}
+	}
+	return certs, true
 }
 
 func (c *copyCheck) derive(certs []FileDigest) ([]byte, error) {

@@ -17,7 +17,7 @@ import (
 var (
 	sessionName = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$`)
 	channelName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
-	originForm  = regexp.MustCompile(`^minglu/([0-9a-f]{32})/([0-9a-f]{32})/([0-9]{8}T[0-9]{6}Z-[0-9a-f]{8})$`)
+	originForm  = regexp.MustCompile(`^minglu/([0-9a-f]{32})/((?:[0-9a-f]{16}){1,2})/([0-9]{8}T[0-9]{6}Z-[0-9a-f]{8})$`)
 )
 
 // copyCheck is the check of one copy of a session: one folder in one place.

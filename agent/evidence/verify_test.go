@@ -1,0 +1,196 @@
+package evidence_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"minglu/agent/evidence"
+)
+
+// answer verifies one session folder with the golden device trusted and grade 1 required.
+func answer(id string, files fs.FS) evidence.Result {
+	return evidence.Verify(files, evidence.VerifyOptions{Path: id, Require: 1, Trust: goldenTrust})
+}
+
+var goldenTrust = must(evidence.ReadTrust(fstest.MapFS{
+	"room-3.pem": {Data: evidence.MarshalCertsPEM(newDevice("golden-room-3", nil).cert)},
+}))
+
+func asJSON(t *testing.T, r evidence.Result) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(r); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestGolden holds the committed sessions against the writer (same facts, same bytes) and the verifier
+// (same bytes, same answer).
+func TestGolden(t *testing.T) {
+	made := goldenSessions()
+	if os.Getenv("MINGLU_GOLDEN") == "write" {
+		writeGolden(t, made)
+	}
+	root := os.DirFS("testdata/golden/sessions")
+	for id, files := range made {
+		dir := must(fs.Sub(root, id))
+		for name, f := range files {
+			if b, err := fs.ReadFile(dir, name); err != nil || !bytes.Equal(b, f.Data) {
+				t.Errorf("%s/%s: is not what the writer makes of the same facts (%v)", id, name, err)
+			}
+		}
+		got := asJSON(t, answer(id, dir))
+		beside := "testdata/golden/" + id + ".json"
+		if os.Getenv("MINGLU_GOLDEN") == "write" {
+			if err := os.WriteFile(beside, got, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want, err := os.ReadFile(beside); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %v: the verifier says\n%s", beside, err, got)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	sessions := goldenSessions()
+	whole, breaks, recovered, cut := sessions[goldenID], sessions["20260301T023000Z-0123abce"],
+		sessions["20260301T033000Z-0123abcf"], sessions["20260301T043000Z-0123abd0"]
+	other := must(evidence.ReadTrust(fstest.MapFS{"x.pem": {Data: evidence.MarshalCertsPEM(newDevice("another", nil).cert)}}))
+	for _, tt := range []struct {
+		rule  string
+		id    string
+		files fs.FS
+		trust *evidence.Trust
+		req   int
+		want  int
+		says  string
+	}{
+		{"an honest session of a trusted device is good", goldenID, whole, goldenTrust, 1, 0, `"finding":"intact"`},
+		{"without an anchor it is sound, and the answer says what is missing", goldenID, whole, nil, 1, 3, "no trust anchor was given"},
+		{"another device's certificate is no anchor", goldenID, whole, other, 1, 3, "none of the trust anchors"},
+		{"whoever asks for no grade needs no anchor", goldenID, whole, nil, 0, 0, `"grade":0`},
+		{"grade 2 needs outside times", goldenID, whole, goldenTrust, 2, 3, "no outside time"},
+		{"breaks and gaps are told", "20260301T023000Z-0123abce", breaks, goldenTrust, 1, 3, `"finding":"break","cause":"证人休息"`},
+		{"a gap has its cause", "20260301T023000Z-0123abce", breaks, goldenTrust, 1, 3, `"finding":"gap","cause":"no signal"`},
+		{"recovered spans are told", "20260301T033000Z-0123abcf", recovered, goldenTrust, 1, 3, `"finding":"recovered"`},
+		{"a session without its end is open", "20260301T043000Z-0123abd0", cut, goldenTrust, 0, 3, "open, end unknown"},
+		{"the folder's name is part of what is signed", "20260301T013000Z-ffffffff", whole, goldenTrust, 0, 2, "folder is called"},
+		{"nothing is no session", "x", fstest.MapFS{}, goldenTrust, 0, 2, "no session found"},
+	} {
+		r := evidence.Verify(tt.files, evidence.VerifyOptions{Path: tt.id, Require: tt.req, Trust: tt.trust})
+		b := must(json.Marshal(r))
+		if r.Exit != tt.want || !bytes.Contains(b, []byte(tt.says)) {
+			t.Errorf("%s: exit %d, want %d and %q in\n%s", tt.rule, r.Exit, tt.want, tt.says, b)
+		}
+	}
+}
+
+// caught tells whether an answer is 1 or 2 and names the file.
+func caught(r evidence.Result, file string) bool {
+	if r.Exit != 1 && r.Exit != 2 {
+		return false
+	}
+	for _, s := range r.Sessions {
+		if strings.Contains(s.Unchecked, path.Base(file)) {
+			return true
+		}
+		for _, sp := range s.Spans {
+			if sp.File == file && sp.Finding != evidence.FindingIntact {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// with returns the files with one changed; nil data removes it.
+func with(files fstest.MapFS, name string, data []byte) fstest.MapFS {
+	m := maps.Clone(files)
+	if data == nil {
+		delete(m, name)
+	} else {
+		m[name] = &fstest.MapFile{Data: data, Mode: 0o644}
+	}
+	return m
+}
+
+// TestEveryByte flips one bit in every single byte of every file of a sealed session, and in every
+// third byte of one that recovery sealed.
+func TestEveryByte(t *testing.T) {
+	sessions := goldenSessions()
+	for id, step := range map[string]int{goldenID: 1, "20260301T033000Z-0123abcf": 3} {
+		files := sessions[id]
+		if testing.Short() {
+			step = 17
+		}
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			t.Run(id+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				data := files[name].Data
+				for i := 0; i < len(data); i += step {
+					flipped := bytes.Clone(data)
+					flipped[i] ^= 1 << (i % 8)
+					if r := answer(id, with(files, name, flipped)); !caught(r, name) {
+						t.Fatalf("byte %d of %s flipped from %#02x to %#02x: exit %d\n%s", i, name, data[i], flipped[i], r.Exit, asJSON(t, r))
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestFilesRemovedTruncatedAddedSwapped(t *testing.T) {
+	sessions := goldenSessions()
+	for _, id := range []string{goldenID, "20260301T023000Z-0123abce", "20260301T033000Z-0123abcf"} {
+		files := sessions[id]
+		names := slices.Sorted(maps.Keys(files))
+		for _, name := range names {
+			if r := answer(id, with(files, name, nil)); !caught(r, name) {
+				t.Errorf("%s: %s removed: exit %d\n%s", id, name, r.Exit, asJSON(t, r))
+			}
+			data := files[name].Data
+			for _, n := range []int{0, 1, len(data) / 3, len(data) / 2, len(data) * 9 / 10, len(data) - 1} {
+				if r := answer(id, with(files, name, data[:n:n])); !caught(r, name) {
+					t.Errorf("%s: %s cut to %d of %d bytes: exit %d\n%s", id, name, n, len(data), r.Exit, asJSON(t, r))
+				}
+			}
+			if r := answer(id, with(files, name, append(bytes.Clone(data), 0))); !caught(r, name) {
+				t.Errorf("%s: a byte added to %s: exit %d\n%s", id, name, r.Exit, asJSON(t, r))
+			}
+			for _, other := range names {
+				if name >= other {
+					continue
+				}
+				m := with(with(files, name, files[other].Data), other, data)
+				if r := answer(id, m); !caught(r, name) && !caught(r, other) {
+					t.Errorf("%s: %s and %s swapped: exit %d\n%s", id, name, other, r.Exit, asJSON(t, r))
+				}
+			}
+		}
+		for _, added := range []string{"face-00009.mp4", "notes.txt", "aside/x", "tokens/anchor-000000000001.json", "manifest.json.tsr",
+			"amendment-1.json", "recovery-9.jsonl", "chain.pem", "sub/log.jsonl"} {
+			if r := answer(id, with(files, added, evidence.MarshalCertsPEM(newDevice("x", nil).cert))); !caught(r, added) {
+				t.Errorf("%s: %s added: exit %d\n%s", id, added, r.Exit, asJSON(t, r))
+			}
+		}
+		for _, added := range []string{".DS_Store", "._face-00001.mp4", "Thumbs.db", "desktop.ini"} {
+			r := answer(id, with(files, added, []byte("x")))
+			if want := answer(id, files).Exit; r.Exit != want || len(r.Sessions[0].Notes) == 0 {
+				t.Errorf("%s: litter %s: exit %d, want %d and a note", id, added, r.Exit, want)
+			}
+		}
+	}
+}
