@@ -106,7 +106,7 @@ func New(o Options) (*Capture, error) {
 func (c *Capture) Run(ctx context.Context) error {
 	var g errgroup.Group
 	for _, ch := range c.channels {
-		g.Go(func() error { ch.run(ctx); return nil })
+		g.Go(func() error { ch.supervise(ctx); return nil })
 	}
 	_ = g.Wait()
 	return context.Cause(ctx)

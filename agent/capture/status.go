@@ -22,14 +22,14 @@ type Status struct {
 	ID         string
 	State      State
 	Connected  bool
-	Since      time.Duration // uptime at which Connected last changed; 0: never was
-	SampleAge  time.Duration // since the last sample of the lead track arrived; -1 if none ever did
-	FPS        float64       // samples a second of the lead track over the last 2 s
-	BitsPerSec int64         // of all tracks over the last 2 s
-	Codecs     []string      // RFC 6381, one a track, lead first
-	Formats    []*drivers.Format
-	Identity   string // as the source tells
-	Width      int    // pixels, 0 unknown or no picture
+	Since      time.Duration     // uptime at which Connected last changed; 0: never was
+	SampleAge  time.Duration     // since the last sample of the lead track arrived; -1 if none ever did
+	FPS        float64           // samples a second of the lead track over the last 2 s
+	BitsPerSec int64             // of all tracks over the last 2 s
+	Codecs     []string          // RFC 6381, one a track, lead first
+	Formats    []*drivers.Format // as in use, one a track; raw sound as what it is encoded to
+	Identity   string            // as the source tells
+	Width      int               // pixels, 0 unknown or no picture
 	Height     int
 	Attempts   int              // failed attempts since the last connection
 	Reconnects int64            // connections after the first
