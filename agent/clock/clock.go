@@ -204,6 +204,10 @@ func (c *Clock) stepped(s *state, wall time.Time, up time.Duration) bool {
 func (c *Clock) check() (*state, time.Time, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.checkLocked()
+}
+
+func (c *Clock) checkLocked() (*state, time.Time, time.Duration) {
 	wall, up := c.read()
 	next := *c.now.Load()
 	next.floor, next.at = moveFloor(next.floor, next.at, wall, up), up
@@ -257,12 +261,11 @@ func (c *Clock) Poll(ctx context.Context) Reading {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	wall, up := c.read()
-	next := *c.now.Load()
-	if next.epoch != before.epoch { // stepped while we asked: the answer is about another clock
-		c.wake()
-		return next.reading(wall, up)
+	now, wall, up := c.checkLocked()
+	if now.epoch != before.epoch { // stepped while we asked: the answer is about another clock
+		return now.reading(wall, up)
 	}
+	next := *now
 	if est.Source != next.source {
 		c.o.Log.Info("clock source", "source", est.Source, "error", est.Error, "why", err)
 	}

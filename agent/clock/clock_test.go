@@ -196,6 +196,21 @@ func TestNoReadingPairsANewTimeWithTheOldEpoch(t *testing.T) {
 	})
 }
 
+func TestAnswerAboutTheClockBeforeAStepIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		o := w.options()
+		o.Sources = []Source{func(context.Context) (Estimate, error) {
+			w.offset.Add(int64(time.Hour))
+			return Estimate{Error: time.Millisecond, Source: SourceChrony}, nil
+		}}
+		c := w.clock(t, o)
+		if r := c.Poll(t.Context()); r.Epoch != 2 || r.Error != -1 || c.Floor().After(time.Now()) {
+			t.Errorf("stepped while chrony was asked: %+v, floor %v", r, c.Floor())
+		}
+	})
+}
+
 func TestSetOfTheSystemClockWakesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -274,12 +289,17 @@ func TestFloor(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			r := w.clock(t, o).Poll(t.Context())
+			c := w.clock(t, o)
+			r, floor := c.Poll(t.Context()), c.Floor()
 			if r.BeforeFloor != tt.before || (r.Error < 0) != tt.before {
 				t.Errorf("%s: %+v, want before the floor %v", tt.rule, r, tt.before)
 			}
 			if !r.T.Equal(now) {
 				t.Errorf("%s: T = %v, want the clock as it is", tt.rule, r.T)
+			}
+			time.Sleep(500 * time.Millisecond)
+			if c.check(); c.Now().BeforeFloor != tt.before || c.Floor().Before(floor) {
+				t.Errorf("%s: half a second later: %+v, floor %v", tt.rule, c.Now(), c.Floor())
 			}
 		})
 	}
@@ -366,7 +386,7 @@ func TestDelayIsNoStep(t *testing.T) {
 		o := w.options()
 		n := 0
 		o.Wall = func() time.Time {
-			if n++; n%4 != 0 {
+			if n++; n%4 == 1 || n%4 == 2 {
 				time.Sleep(300 * time.Millisecond)
 			}
 			return time.Now()

@@ -110,7 +110,7 @@ func TestFlashAndBeepBeginTogether(t *testing.T) {
 		}
 		shot := newShot(cam.o)
 		var flashes []time.Duration
-		dark := true
+		lighted, dark := 0, true
 		for n := int64(100*25 + 18); n < 104*25; n++ {
 			shot.take(n, time.Time{}, &faults{})
 			p := shot.shown
@@ -119,6 +119,10 @@ func TestFlashAndBeepBeginTogether(t *testing.T) {
 				flashes = append(flashes, frameTime(n, 25))
 			}
 			dark = !lit
+			lighted += b2i(lit)
+		}
+		if lighted != 3*2 { // 80 ms, as long as the beep
+			t.Errorf("the flash lights %d pictures in 3 s, want 6", lighted)
 		}
 		if len(beeps) != 3 || !slices.Equal(beeps, flashes) {
 			t.Errorf("beeps at %v, flashes at %v: want three each, together", beeps, flashes)
@@ -268,6 +272,19 @@ func TestLateCameraDropsInsteadOfLagging(t *testing.T) {
 		out := &slow{tape: tape{}, once: 5 * time.Second}
 		r.Camera("face").Run(ctx, out)
 		if out.lost < 100 || out.lost > 130 || len(out.samples)+out.lost < 248 {
+			t.Errorf("%d lost, %d delivered", out.lost, len(out.samples))
+		}
+	})
+}
+
+func TestLateMicrophoneDropsInsteadOfLagging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _, _ := room(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		out := &slow{tape: tape{}, once: 5 * time.Second}
+		r.Microphone("voice").Run(ctx, out)
+		if out.lost < 240 || out.lost > 250 || len(out.samples)+out.lost < 495 {
 			t.Errorf("%d lost, %d delivered", out.lost, len(out.samples))
 		}
 	})
