@@ -4,7 +4,6 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
@@ -12,7 +11,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
 )
 
@@ -62,13 +60,13 @@ func RecoveryOrigin(sessionOrigin string, n int) string {
 // Signer signs trees with the device key. Safe for concurrent use if its key is.
 type Signer struct {
 	key  crypto.Signer
-	rand io.Reader // nil for a key in software: RFC 6979
 	spki []byte
 	id   [4]byte
 }
 
-// NewSigner takes an ECDSA P-256 key. A key in software (*ecdsa.PrivateKey) signs by RFC 6979, so
-// that the same tree gives the same signature; any other draws from crypto/rand.
+// NewSigner takes an ECDSA P-256 key. It is given no randomness: a key in software
+// (*ecdsa.PrivateKey) signs by RFC 6979, so that the same tree gives the same signature; any other
+// must bring its own, as a TPM does.
 func NewSigner(key crypto.Signer) (*Signer, error) {
 	pub, ok := key.Public().(*ecdsa.PublicKey)
 	if !ok || pub.Curve != elliptic.P256() {
@@ -78,11 +76,7 @@ func NewSigner(key crypto.Signer) (*Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
-	s := &Signer{key: key, rand: rand.Reader, spki: spki, id: KeyID(spki)}
-	if _, soft := key.(*ecdsa.PrivateKey); soft {
-		s.rand = nil
-	}
-	return s, nil
+	return &Signer{key: key, spki: spki, id: KeyID(spki)}, nil
 }
 
 // Public returns the public key.
@@ -114,7 +108,7 @@ func (s *Signer) SignLine(origin string, t *Tree) ([]byte, error) {
 }
 
 func (s *Signer) signDigest(digest [32]byte) ([]byte, error) {
-	der, err := s.key.Sign(s.rand, digest[:], crypto.SHA256)
+	der, err := s.key.Sign(nil, digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, err
 	}

@@ -98,7 +98,7 @@ func TestTreeAgainstTlog(t *testing.T) {
 		if h, err := ParseHash(tree.Root().String()); err != nil || h != tree.Root() || tree.Root().String() != want.String() {
 			t.Fatalf("ParseHash(%s) = %v, %v", tree.Root(), h, err)
 		}
-		if n%17 == 0 {
+		if n <= 33 {
 			checkRanges(t, leaves, tree.Root())
 		}
 	}
