@@ -169,8 +169,9 @@ func (f *fake) Segments(_ context.Context, id, channel string) ([]Segment, error
 	if channel != "face" && channel != "room" {
 		return nil, ErrNotFound
 	}
+	codecs := map[string][]string{"face": {"avc1.64001f"}, "room": {"hvc1.1.6.L93.90"}}[channel]
 	return []Segment{
-		{N: 1, File: channel + "-00001.mp4", Duration: 300e6, Wall: opened.Format(time.RFC3339), Size: 1000, Codecs: []string{"avc1.64001f"}, Init: Range{0, 100}, Fragments: []FragSpan{{200, 300, 0, 500e3}, {500, 500, 500e3, 1e6}}},
+		{N: 1, File: channel + "-00001.mp4", Duration: 300e6, Wall: opened.Format(time.RFC3339), Size: 1000, Codecs: codecs, Init: Range{0, 100}, Fragments: []FragSpan{{200, 300, 0, 500e3}, {500, 500, 500e3, 1e6}}},
 		{N: 2, File: channel + "-00002.mp4", Start: 300e6, Duration: 300e6, Size: 1000},
 	}, f.note("segments %s", channel)
 }

@@ -220,10 +220,6 @@ $("pause").addEventListener("click", () => {
   $("why").returnValue = "";
   $("why").showModal();
 });
-$("whytext").addEventListener("keydown", (e) => {
-  if (e.key === "Enter") e.preventDefault(); // else the first reason would be taken
-  if (e.key === "Enter" && !e.isComposing) $("whyok").click();
-});
 $("why").addEventListener("close", () => {
   let reason = $("why").returnValue;
   if (reason === "*") reason = $("whytext").value.trim();
