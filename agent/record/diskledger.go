@@ -45,7 +45,7 @@ func makeDiskID(files durable.Files, path string) (string, error) {
 	return f.ID, files.Create(filepath.Join(path, "ledger", "disk.json"), append(b, '\n'))
 }
 
-var generation = regexp.MustCompile(`^[0-9a-f]{16}$`)
+var generation = regexp.MustCompile(`^([0-9a-f]{16}){1,2}$`)
 
 // appendLedger puts bytes at off of the copy of ledger generation gen. What is there already is kept: a
 // ledger only grows. It reports a copy that ends before off by short.
@@ -80,7 +80,7 @@ func (d *disk) appendLedger(gen string, off int64, b []byte) (short bool, err er
 // when it comes back.
 func (r *Recorder) LedgerAppend(gen string, off int64, b []byte) error {
 	if !generation.MatchString(gen) {
-		return fmt.Errorf("record: ledger generation %q: want 16 hex digits: %w", gen, fs.ErrInvalid)
+		return fmt.Errorf("record: ledger generation %q: want 16 or 32 hex digits: %w", gen, fs.ErrInvalid)
 	}
 	for _, d := range r.disks {
 		d.mu.Lock()
