@@ -293,7 +293,7 @@ func TestGoesOnAfterAnError(t *testing.T) {
 	for name, broken := range map[string]*atomic.Bool{"write": &f.write, "sync": &f.sync} {
 		broken.Store(true)
 		for range 2 {
-			if err := l.Config("lost"); err == nil || l.Ref() != before {
+			if err := l.Config("lost" + strings.Repeat("x", 1000)); err == nil || l.Ref() != before {
 				t.Errorf("%s: Config() = %v, ledger at %+v", name, err, l.Ref())
 			}
 		}
@@ -321,11 +321,19 @@ func TestGoesOnOnlyWithWhatWasSigned(t *testing.T) {
 		t.Fatal("no error")
 	}
 	f.sync.Store(false)
-	if err := os.Truncate(l.name, l.Bytes()-1); err != nil {
+	whole, err := l.BytesFrom(0)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Config("c"); err == nil || !strings.Contains(err.Error(), "lost lines") {
-		t.Errorf("Config() = %v", err)
+	changed := bytes.Clone(whole)
+	changed[30] ^= 1
+	for what, b := range map[string][]byte{"shorter": whole[:len(whole)-1], "changed": changed} {
+		if err := os.WriteFile(l.name, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Config("c"); err == nil || !strings.Contains(err.Error(), "lost lines") {
+			t.Errorf("%s: Config() = %v", what, err)
+		}
 	}
 }
 

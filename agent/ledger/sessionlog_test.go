@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -88,6 +89,30 @@ func TestSessionLog(t *testing.T) {
 	}
 	if size2, root2 := l.Signed(); size2 != size || root2 != root {
 		t.Errorf("Signed() = %d, %v", size2, root2)
+	}
+}
+
+func TestStPointsToTheLastLineThatExplainsTheTimeline(t *testing.T) {
+	l, _ := testSessionLog(t)
+	typed := func(s string) evidence.Pause { return evidence.Pause{Common: evidence.Common{Type: s}} }
+	for _, v := range []any{
+		evidence.SegmentOpen{}, typed("pause"), typed("resume"), evidence.Gap{}, evidence.Clock{}, evidence.SegmentClose{},
+	} {
+		want, _, err := l.Append(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, other := range []any{nil, evidence.Details{}, evidence.Anchor{}} {
+			if other != nil {
+				if _, _, err := l.Append(other); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, line, err := l.Append(evidence.Fragment{})
+			if err != nil || !bytes.Contains(line, fmt.Appendf(nil, `"st":%d,`, want)) {
+				t.Errorf("after %T and %T: %s, %v; want st %d", v, other, line, err, want)
+			}
+		}
 	}
 }
 
