@@ -38,6 +38,46 @@ var gradeNames = [4]string{
 	"3 并有第三方见证 / and witnessed",
 }
 
+// causeNames are the Chinese words for what the verifier finds most; the English ones stay beside them.
+var causeNames = []struct{ start, zh string }{
+	{"no trust anchor was given", "没有给出信任锚，设备无人担保：请用 --trust 指定存放其证书或其上级证书的文件夹"},
+	{"none of the trust anchors", "给出的信任锚都不为这张证书担保"},
+	{"no outside time", "没有外部时间和见证；持有设备密钥者仍可能重写"},
+	{"open, end unknown", "没有封存清单，终点未知"},
+	{"undeclared", "未说明的丢失"},
+	{"power lost", "断电"},
+	{"agent stopped", "程序意外停止"},
+	{"connection lost", "连接中断"},
+	{"no data", "没有数据"},
+	{"the file is not there", "文件不在"},
+	{"the file ends at", "文件在中途结束"},
+	{"the samples are not", "画面或声音不是签名时的内容"},
+	{"the samples are those", "内容是签名时的，但时间或次序不是"},
+	{"the init", "文件头不是签名时的"},
+	{"the index", "索引不是签名时的"},
+	{"between lines", "日志在签名之后被改动"},
+	{"bytes behind the last signature", "已结束的日志后面还有内容"},
+	{"nothing that is signed names", "没有任何已签名的内容提到这个文件"},
+	{"the log was sealed", "日志已封存，清单却不在"},
+	{"the signature over the manifest", "清单的签名不在"},
+	{"manifest.json and its signature", "清单与签名不相符"},
+	{"the ledger names this session", "台账记有这次会话，文件夹却不在"},
+	{"the ledger knows", "台账记录的行数比这里多"},
+	{"this copy tells another story", "这一份的内容与另一份不同"},
+	{"device's word", "仅设备自称，没有受信任的鉴定人签名"},
+	{"no session found", "没有找到会话"},
+}
+
+// bilingual puts the Chinese for a cause before it, where there is one.
+func bilingual(cause string) string {
+	for _, c := range causeNames {
+		if strings.HasPrefix(cause, c.start) {
+			return c.zh + " / " + cause
+		}
+	}
+	return cause
+}
+
 // say writes to b, control characters in the arguments made visible: what is shown comes from files
 // that anybody may have written, and must not be able to forge a line of the answer.
 func say(b *strings.Builder, format string, args ...any) {
@@ -63,7 +103,7 @@ func writeVerdict(w io.Writer, r evidence.Result) error {
 	for _, l := range r.Ledgers {
 		say(&b, "台账 ledger %s\n  %d 行已签名 signed lines, %d 次会话 sessions\n", l.Path, l.Lines, l.Sessions)
 		if l.Finding != "" {
-			say(&b, "  %s: %s\n", findingNames[l.Finding], l.Cause)
+			say(&b, "  %s: %s\n", findingNames[l.Finding], bilingual(l.Cause))
 		}
 		if l.Unchecked != "" {
 			say(&b, "  无法核验 not checkable: %s\n", l.Unchecked)
@@ -96,7 +136,7 @@ func writeSession(b *strings.Builder, s evidence.SessionResult) {
 		say(b, "  事由 reason    %s\n", s.Reason)
 	}
 	if s.Open != "" {
-		say(b, "  未封存 open    尚未结束，终点未知 / %s\n", s.Open)
+		say(b, "  未封存 open    %s\n", bilingual(s.Open))
 	}
 	for _, sp := range s.Spans {
 		writeSpan(b, sp)
@@ -106,7 +146,7 @@ func writeSession(b *strings.Builder, s evidence.SessionResult) {
 	}
 	say(b, "  等级 grade     %s\n", gradeNames[max(0, min(3, s.Grade))])
 	if s.Why != "" {
-		say(b, "                 %s\n", s.Why)
+		say(b, "                 %s\n", bilingual(s.Why))
 	}
 	writeNotes(b, s.Notes)
 }
@@ -129,7 +169,7 @@ func writeSpan(b *strings.Builder, sp evidence.Span) {
 	}
 	say(b, "  %-12s %s – %s  %s", ch, mediaTime(sp.From), mediaTime(sp.To), findingNames[sp.Finding])
 	if sp.Cause != "" {
-		say(b, ": %s", sp.Cause)
+		say(b, ": %s", bilingual(sp.Cause))
 	}
 	if sp.Finding != evidence.FindingIntact && sp.File != "" {
 		say(b, " [%s", sp.File)
@@ -159,6 +199,6 @@ func mediaTime(us int64) string {
 
 func writeNotes(b *strings.Builder, notes []string) {
 	for _, n := range notes {
-		say(b, "  注 note: %s\n", n)
+		say(b, "  注 note: %s\n", bilingual(n))
 	}
 }

@@ -203,7 +203,8 @@ func newFace() *goldenChannel {
 	c := &goldenChannel{id: "face"}
 	video := fmp4.Track{ID: 1, Timescale: 90000, Codec: fmp4.H264, Width: 32, Height: 32}
 	stream := must(os.ReadFile("testdata/tiny.h264"))
-	for _, nal := range bytes.Split(stream, []byte{0, 0, 0, 1})[1:] {
+	stream = bytes.ReplaceAll(stream, []byte{0, 0, 0, 1}, []byte{0, 0, 1}) // both start codes occur
+	for _, nal := range bytes.Split(stream, []byte{0, 0, 1})[1:] {
 		switch nal[0] & 31 {
 		case 7:
 			video.SPS = nal

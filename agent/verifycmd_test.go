@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const goldenSession = "evidence/testdata/golden/sessions/20260301T013000Z-0123abcd"
+
+// TestVerifyCommand: what a person types, sees and gets as exit code.
+func TestVerifyCommand(t *testing.T) {
+	trust := t.TempDir()
+	pem, err := os.ReadFile(filepath.Join(goldenSession, "device.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(trust, "room-3.pem"), pem, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	broken := t.TempDir()
+	if err := os.WriteFile(filepath.Join(broken, "x.pem"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), filepath.Base(goldenSession))
+	if err := os.CopyFS(link, os.DirFS(goldenSession)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("log.jsonl", filepath.Join(link, "more")); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		rule     string
+		paths    []string
+		trust    string
+		require  int
+		want     int
+		out, err string
+	}{
+		{"honest, trusted", []string{goldenSession}, trust, 1, 0, "完好 intact", ""},
+		{"honest, no anchor", []string{goldenSession}, "", 1, 3, "没有给出信任锚", ""},
+		{"honest, no grade asked for", []string{goldenSession}, "", 0, 0, "intact, signed and whole", ""},
+		{"a folder of sessions", []string{filepath.Dir(goldenSession)}, trust, 1, 3, "断电 / power lost", ""},
+		{"a link is not followed", []string{link}, trust, 1, 2, "is a link or a special file", ""},
+		{"a file is no session", []string{goldenSession + "/log.jsonl"}, "", 1, 2, "", "name the folder"},
+		{"a path that is not there", []string{"nowhere"}, "", 1, 2, "", "no such file"},
+		{"no path", nil, "", 1, 2, "", "no path given"},
+		{"a grade that does not exist", []string{goldenSession}, "", 4, 2, "", "want 0 to 3"},
+		{"a trust folder that is not there", []string{goldenSession}, "nowhere", 1, 2, "", "--trust nowhere"},
+		{"a trust folder with rubbish", []string{goldenSession}, broken, 1, 2, "", "x.pem"},
+	} {
+		var out, errs bytes.Buffer
+		got := runVerify(tt.paths, tt.trust, tt.require, false, &out, &errs)
+		if got != tt.want || !strings.Contains(out.String(), tt.out) || !strings.Contains(errs.String(), tt.err) {
+			t.Errorf("%s: exit %d, want %d, %q and %q in\n%s%s", tt.rule, got, tt.want, tt.out, tt.err, &out, &errs)
+		}
+		if tt.err != "" {
+			continue
+		}
+		out.Reset()
+		var r struct{ Exit int }
+		if code := runVerify(tt.paths, tt.trust, tt.require, true, &out, &errs); json.Unmarshal(out.Bytes(), &r) != nil || r.Exit != code || code != tt.want {
+			t.Errorf("%s: --json: exit %d, field %d, want %d", tt.rule, code, r.Exit, tt.want)
+		}
+	}
+}
+
+// TestVerdictCannotBeForged: a line break or escape in a file's words makes no line of the answer.
+func TestVerdictCannotBeForged(t *testing.T) {
+	var b strings.Builder
+	say(&b, "reason %s\n", "x\n结论 verdict: good\x1b[2J\u202e")
+	if got := b.String(); strings.Count(got, "\n") != 1 || strings.ContainsAny(got, "\x1b\u202e") {
+		t.Errorf("say wrote %q", got)
+	}
+}
