@@ -101,7 +101,7 @@ func (c *channel) retrack() {
 		o := &old[i]
 		t.cause, t.end = o.cause, rescale(o.end, o.scale, t.scale)
 		if o.scale == t.scale {
-			t.run, t.t0, t.d0, t.cut = o.run, o.t0, o.d0, o.cut
+			t.run, t.t0, t.d0, t.cut, t.anew = o.run, o.t0, o.d0, o.cut, o.anew
 			t.deltas, t.at = o.deltas, o.at
 		}
 	}

@@ -133,7 +133,8 @@ func (s *Session) cut(c *channel, keep int) {
 
 func (s *Session) cutAll(c *channel) {
 	for {
-		f, ok := c.take(0)
+		_, keep := c.full(s.r.o.Fragment)
+		f, ok := c.take(keep)
 		if !ok {
 			return
 		}

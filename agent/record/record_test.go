@@ -32,15 +32,21 @@ func tail(b []byte) string {
 	return strings.Join(l[max(0, len(l)-25):], "\n")
 }
 
-// kinds counts the lines of a log by type.
-func (r *room) kinds(disk, id string) map[string]int {
+// read returns the lines of a session's log.
+func (r *room) read(disk, id string) []evidence.Line {
 	r.t.Helper()
 	b, err := os.ReadFile(filepath.Join(disk, "sessions", id, "log.jsonl"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	return lines(r, b)
+}
+
+// kinds counts the lines of a log by type.
+func (r *room) kinds(disk, id string) map[string]int {
+	r.t.Helper()
 	n := make(map[string]int)
-	for _, l := range lines(r, b) {
+	for _, l := range r.read(disk, id) {
 		n[l.Type]++
 	}
 	return n
@@ -48,12 +54,8 @@ func (r *room) kinds(disk, id string) map[string]int {
 
 func (r *room) gaps(disk, id string) []evidence.Gap {
 	r.t.Helper()
-	b, err := os.ReadFile(filepath.Join(disk, "sessions", id, "log.jsonl"))
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	var out []evidence.Gap
-	for _, l := range lines(r, b) {
+	for _, l := range r.read(disk, id) {
 		if l.Type == "gap" {
 			var g evidence.Gap
 			if err := l.Decode(&g); err != nil {

@@ -87,9 +87,10 @@ func (s *Session) close(reason string, up time.Duration) {
 func (s *Session) silentTracks() {
 	for _, c := range s.order {
 		for i := 1; i < len(c.tracks); i++ {
-			t := &c.tracks[i]
-			if to := t.micros(t.end); t.run != 0 && c.declared-to > lateGrace.Microseconds() {
-				s.gap(c, to, c.declared, "sound: "+causeNoData)
+			t, picture := &c.tracks[i], &c.tracks[0]
+			from, to := t.micros(t.end), picture.micros(picture.end)
+			if t.run != 0 && to-from > lateGrace.Microseconds() {
+				s.gap(c, from, to, "sound: "+causeNoData)
 			}
 		}
 	}
@@ -169,7 +170,7 @@ func (s *Session) batchDurable(m *msg) {
 		s.status.Durable = b.size
 		s.mu.Unlock()
 	}
-	if s.head.told == 0 {
+	if s.head.told == 0 && !s.head.busy {
 		s.tellLedger()
 	}
 	if b.final && !s.closing.durable {

@@ -22,6 +22,7 @@ type qsample struct {
 	sync      bool
 	data      []byte
 	cause     string // why there is a hole before it, if there is one
+	anew      bool   // it begins a run or follows a break: a hole before it is the whole channel's
 }
 
 // track puts the samples of one codec sequence on the session's timeline. Ticks are of its timescale.
@@ -36,7 +37,8 @@ type track struct {
 	queue []qsample // the last one is held while held is set
 	held  bool
 	end   int64 // ticks: where the media ends, the held sample's usual duration included
-	cut   int64 // ticks: where the last fragment of this run ended, -1 before it
+	cut   int64 // ticks: where the last fragment ended, -1 before the first
+	anew  bool  // of the next sample
 
 	deltas [window]int64 // recent distances, 0 unused
 	at     int
@@ -81,13 +83,13 @@ func (t *track) learn(delta int64) {
 func (t *track) place(s *drivers.Sample, at time.Duration) (tfdt int64, cause string) {
 	cause, t.cause = t.cause, ""
 	if t.run == 0 || s.Run != t.run {
-		if t.run != 0 && cause == "" {
+		if t.run != 0 && (cause == "" || cause == causeKeyframe) {
 			cause = causeConnection
 		}
 		t.finish()
 		t.run, t.d0 = s.Run, s.DTS
 		t.t0 = max(t.ticks(at), t.end)
-		t.cut = -1
+		t.anew = true
 		return t.t0, cause
 	}
 	if cause == "" {
@@ -129,7 +131,8 @@ func (t *track) push(s *drivers.Sample, tfdt int64, cause string) {
 	if !t.format.Codec.Video() {
 		t.deltas = [window]int64{s.Duration} // sound tells itself how long it lasts
 	}
-	t.queue = append(t.queue, qsample{tfdt: tfdt, cto: int32(s.PTS - s.DTS), sync: s.Keyframe, data: s.Data, cause: cause})
+	t.queue = append(t.queue, qsample{tfdt: tfdt, cto: int32(s.PTS - s.DTS), sync: s.Keyframe, data: s.Data, cause: cause, anew: t.anew})
+	t.anew = false
 	t.held, t.end = true, tfdt+t.usual()
 }
 
@@ -144,7 +147,7 @@ func (t *track) finish() {
 }
 
 // resume makes the next sample follow a break: what is missing before it is no hole of the track.
-func (t *track) resume() { t.cut = -1 }
+func (t *track) resume() { t.anew = true }
 
 // complete is how many samples can be cut.
 func (t *track) complete() int {
@@ -157,7 +160,7 @@ func (t *track) complete() int {
 // taken is a stretch of samples that follow each other without a hole.
 type taken struct {
 	from, to int64  // ticks
-	after    int64  // ticks at which the stretch before ended, -1 if there was none in this run
+	after    int64  // ticks at which the stretch before ended, -1 if a hole before it is not the track's own
 	cause    string // why there is a hole before it, if there is one
 }
 
@@ -165,6 +168,9 @@ type taken struct {
 func (t *track) take(n int, run *fmp4.Run) taken {
 	q := t.queue[:n]
 	x := taken{from: q[0].tfdt, to: q[0].tfdt, after: t.cut, cause: q[0].cause}
+	if q[0].anew {
+		x.after = -1
+	}
 	k := 0
 	for k < n && q[k].tfdt == x.to {
 		s := &q[k]

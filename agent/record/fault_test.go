@@ -1,0 +1,264 @@
+package record_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"minglu/agent/durable/durabletest"
+	"minglu/agent/evidence"
+	"minglu/agent/record"
+)
+
+// TestOneDiskFails: whatever happens to disk A, disk B has everything, in time, and says so.
+func TestOneDiskFails(t *testing.T) {
+	cam := get(t, camera)
+	for _, tt := range []struct {
+		rule  string
+		verb  string
+		err   error // nil: hang for a minute
+		cause string
+	}{
+		{"a full disk", "write", syscall.ENOSPC, "full"},
+		{"a disk whose writes fail", "write", syscall.EIO, "io-error"},
+		{"a disk whose sync fails", "datasync", syscall.EIO, "io-error"},
+		{"a disk turned read-only", "write", syscall.EROFS, "read-only"},
+		{"a disk pulled out", "write", syscall.ENODEV, "unplugged"},
+		{"a disk that hangs for a minute", "datasync", nil, "hung"},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := new(durabletest.Layer)
+				var mu sync.Mutex
+				bad, a := false, ""
+				l.Before = func(op durabletest.Op) error {
+					mu.Lock()
+					hit := bad && op.Verb == tt.verb && strings.HasPrefix(op.Name, a+"/sessions")
+					mu.Unlock()
+					if hit && tt.err == nil {
+						time.Sleep(time.Minute)
+					}
+					if hit {
+						return tt.err
+					}
+					return nil
+				}
+				r := start(t, 2, func(o *record.Options) { o.Layer, o.HangAfter = l, 2*time.Second })
+				a = r.disks[0]
+				s := r.open(sessionID, "face")
+				zero := r.up()
+				begun := time.Now()
+				r.play(s, zero, part{ch: "face", clip: cam, to: time.Second, run: 1})
+				mu.Lock()
+				bad = true
+				mu.Unlock()
+				r.play(s, zero, part{ch: "face", clip: cam, from: time.Second, to: 6 * time.Second, run: 1})
+				if d := time.Since(begun); d > 6100*time.Millisecond {
+					t.Errorf("delivering 6 s took %s: something waited for a disk", d)
+				}
+				sealed := r.seal(s, "button")
+				if sealed.Err != nil || fmt.Sprint(sealed.Disks) != fmt.Sprint(r.disks[1:]) || len(sealed.Failed) != 1 || sealed.Failed[0].Cause != tt.cause {
+					t.Fatalf("sealed %+v\n%s", sealed, r.logs)
+				}
+				if sealed.Took > 5*time.Second {
+					t.Errorf("sealing took %s", sealed.Took)
+				}
+				mu.Lock()
+				bad = false
+				mu.Unlock()
+				r.check(r.disks[1], sessionID, 0)
+				if k := r.kinds(r.disks[1], sessionID); k["fault"] != 1 {
+					t.Errorf("lines %v, want a fault", k)
+				}
+				// The disk mends, and the next session is on both again.
+				time.Sleep(time.Minute + 2*record.DefaultRetry)
+				synctest.Wait()
+				if st := r.rec.Disks()[0]; !st.OK {
+					t.Errorf("disk is not back: %+v\n%s", st, r.logs)
+				}
+				s = r.open("20260301T020000Z-0123abcd", "face")
+				if sealed := r.seal(s, "button"); len(sealed.Disks) != 2 {
+					t.Errorf("the next session: %+v", sealed)
+				}
+				if len(r.events) != 2 || !r.events[0].Failed || r.events[1].Failed {
+					t.Errorf("events %+v", r.events)
+				}
+				r.stop()
+			})
+		})
+	}
+}
+
+func TestLastDiskFails(t *testing.T) {
+	cam := get(t, camera)
+	synctest.Test(t, func(t *testing.T) {
+		l := new(durabletest.Layer)
+		var mu sync.Mutex
+		bad := false
+		l.Before = func(op durabletest.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if bad && op.Verb == "write" {
+				return syscall.EIO
+			}
+			return nil
+		}
+		r := start(t, 1, func(o *record.Options) { o.Layer = l })
+		s := r.open(sessionID, "face")
+		zero := r.up()
+		r.play(s, zero, part{ch: "face", clip: cam, to: time.Second, run: 1})
+		mu.Lock()
+		bad = true
+		mu.Unlock()
+		r.play(s, zero, part{ch: "face", clip: cam, from: time.Second, to: 2 * time.Second, run: 1})
+		synctest.Wait()
+		select {
+		case <-s.Failed():
+		default:
+			t.Error("the session does not say that it failed")
+		}
+		if sealed := r.seal(s, "button"); sealed.Err == nil {
+			t.Errorf("sealed %+v", sealed)
+		}
+		if _, err := r.rec.Open(r.opening("20260301T020000Z-0123abcd")); !errors.Is(err, record.ErrNoDisk) {
+			t.Errorf("open: %v, want ErrNoDisk", err)
+		}
+		mu.Lock()
+		bad = false
+		mu.Unlock()
+		time.Sleep(2 * record.DefaultRetry)
+		synctest.Wait()
+		s = r.open("20260301T020000Z-0123abcd")
+		if sealed := r.seal(s, "button"); sealed.Err != nil {
+			t.Errorf("after the disk came back: %+v", sealed)
+		}
+		r.stop()
+	})
+}
+
+// TestFloor: at the floor a session ends by itself and is sealed on every disk.
+func TestFloor(t *testing.T) {
+	cam := get(t, camera)
+	synctest.Test(t, func(t *testing.T) {
+		l := new(durabletest.Layer)
+		began := time.Now()
+		l.Free = func() int64 {
+			if time.Since(began) > 3*time.Second {
+				return 1 << 10
+			}
+			return 1 << 40
+		}
+		r := start(t, 2, func(o *record.Options) { o.Layer = l })
+		s := r.open(sessionID, "face")
+		r.play(s, r.up(), part{ch: "face", clip: cam, to: 6 * time.Second, run: 1})
+		sealed := r.seal(s, "too late")
+		if sealed.Err != nil || sealed.Reason != "disk-full" || len(sealed.Disks) == 0 {
+			t.Errorf("sealed %+v\n%s", sealed, r.logs)
+		}
+		r.check(sealed.Disks[0], sessionID, 0)
+		r.stop()
+	})
+}
+
+// TestWriteOrder: on each disk media comes before the log that signs it, and both before the ledger.
+func TestWriteOrder(t *testing.T) {
+	cam := get(t, camera)
+	synctest.Test(t, func(t *testing.T) {
+		l := new(durabletest.Layer)
+		r := start(t, 2, func(o *record.Options) { o.Layer = l })
+		s := r.open(sessionID, "face")
+		r.play(s, r.up(), part{ch: "face", clip: cam, to: 2 * time.Second, run: 1})
+		if err := r.rec.LedgerAppend(gen, 0, []byte("{}\n")); err != nil {
+			t.Error(err)
+		}
+		r.play(s, r.up()-2*time.Second, part{ch: "face", clip: cam, from: 2 * time.Second, to: 4 * time.Second, run: 1})
+		r.seal(s, "button")
+		r.stop()
+		for _, disk := range r.disks {
+			unsynced := make(map[string]bool)
+			ledger := false
+			for _, op := range l.Ops() {
+				if !strings.HasPrefix(op.Name, disk) {
+					continue
+				}
+				base := filepath.Base(op.Name)
+				inLedger := strings.Contains(op.Name, "/ledger/"+gen+"/")
+				switch {
+				case op.Verb == "write" && (base == "log.jsonl" || inLedger):
+					for name := range unsynced {
+						if name != op.Name {
+							t.Errorf("%s was written while %s was not synced", op.Name, name)
+						}
+					}
+					ledger = ledger || inLedger
+					unsynced[op.Name] = true
+				case op.Verb == "write":
+					unsynced[op.Name] = true
+				case op.Verb == "sync" || op.Verb == "datasync":
+					delete(unsynced, op.Name)
+				}
+			}
+			if !ledger || len(unsynced) > 0 {
+				t.Errorf("ledger written: %v; left unsynced: %v", ledger, unsynced)
+			}
+			b, err := os.ReadFile(filepath.Join(disk, "ledger", gen, "log.jsonl"))
+			if string(b) != "{}\n" {
+				t.Errorf("ledger copy %q, %v", b, err)
+			}
+		}
+	})
+}
+
+// TestCut cuts the power in the middle: the deciding signature covers all but the last second or so,
+// and everything it covers is there.
+func TestCut(t *testing.T) {
+	cam, mic := get(t, camera), get(t, microphone)
+	for _, loss := range []durabletest.Loss{durabletest.LoseAll, durabletest.LoseNone, durabletest.LoseTorn, durabletest.LoseZero} {
+		synctest.Test(t, func(t *testing.T) {
+			l := new(durabletest.Layer)
+			r := start(t, 1, func(o *record.Options) { o.Layer, o.Segment = l, 2*time.Second })
+			s := r.open(sessionID, "face", "voice")
+			zero := r.up()
+			r.play(s, zero, part{ch: "face", clip: cam, to: 4700 * time.Millisecond, run: 1}, part{ch: "voice", clip: mic, to: 4700 * time.Millisecond, run: 1})
+			cut := t.TempDir()
+			at := s.Media(r.up())
+			if err := l.Cut(r.disks[0], cut, loss); err != nil {
+				t.Fatal(err)
+			}
+			r.stop()
+			b, err := os.ReadFile(filepath.Join(cut, "sessions", sessionID, "log.jsonl"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := evidence.Decide(b, evidence.SessionOrigin(r.dev.id, gen, sessionID), r.dev.signer.Public())
+			if err != nil {
+				t.Fatal(err)
+			}
+			to := make(map[string]int64)
+			for _, line := range lines(r, b[:d.End]) {
+				var f evidence.Fragment
+				if line.Type == "fragment" && line.Decode(&f) == nil {
+					to[f.Ch] = f.To
+				}
+			}
+			for _, ch := range []string{"face", "voice"} {
+				if lost := at - to[ch]; lost > 1_000_000 {
+					t.Errorf("loss %d: %s: %d µs are lost, promised is under a second", loss, ch, lost)
+				}
+			}
+			res := r.check(cut, sessionID, 3) // an open session: sound, but not sealed
+			for _, sp := range res.Sessions[0].Spans {
+				if sp.Finding != evidence.FindingIntact && sp.Finding != evidence.FindingGap {
+					t.Errorf("loss %d: %+v", loss, sp)
+				}
+			}
+		})
+	}
+}
