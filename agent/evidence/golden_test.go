@@ -134,6 +134,9 @@ type script struct {
 	segment  int         // cycles per segment
 	pause    map[int]int // cycle -> cycles of pause before it
 	gap      map[int]int // the same for a gap of channel face
+	hole     map[int]int // the same for a loss that nobody declares
+	late     int         // cycles from the last fragment to the close
+	paused   bool        // the session ends in a pause
 	mark     int         // cycle with a mark
 	cut      bool        // no close, no seal
 	opener   func(*evidence.Open)
@@ -253,6 +256,7 @@ func (g *golden) run() {
 			g.wait(n)
 			g.log.add(evidence.Pause{Common: g.log.common("resume"), At: g.at, Reason: "", Who: "张三"})
 		}
+		g.wait(g.hole[i])
 		if n := g.gap[i]; n > 0 {
 			from := g.at
 			g.wait(n)
@@ -278,6 +282,10 @@ func (g *golden) run() {
 		g.flush()
 		return
 	}
+	if g.paused {
+		g.log.add(evidence.Pause{Common: g.log.common("pause"), At: g.at, Reason: "休庭", Who: "张三"})
+	}
+	g.wait(g.late)
 	g.end(g.log, "button")
 	g.write("log.jsonl", g.log.data)
 	g.seal(evidence.LogFile{File: "log.jsonl", Data: g.log.data})

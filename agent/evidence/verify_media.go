@@ -92,8 +92,14 @@ func (ch *channelCheck) merged() []Span {
 	for _, s := range ch.spans {
 		first, last = min(first, s.From), max(last, s.To)
 	}
-	if cl := ch.c.closed; cl != nil && cl.At-last > edgeReach {
-		spans = append(spans, Span{Channel: ch.id, From: last, To: min(cl.At, MaxInt), Finding: FindingGap, Cause: "undeclared"})
+	told := last // or longer: a session may end in a declared break
+	for _, b := range ch.c.breaks {
+		if b.From-told <= edgeReach {
+			told = max(told, b.To)
+		}
+	}
+	if cl := ch.c.closed; cl != nil && cl.At-told > edgeReach {
+		spans = append(spans, Span{Channel: ch.id, From: told, To: min(cl.At, MaxInt), Finding: FindingGap, Cause: "undeclared"})
 		last = cl.At
 	}
 	for _, b := range ch.c.breaks {

@@ -254,7 +254,7 @@ func (c *copyCheck) place() {
 		}
 	}
 	slices.SortStableFunc(c.spans, func(a, b Span) int { return a.Finding.rank() - b.Finding.rank() })
-	c.res.Spans = append(c.spans, c.res.Spans...)
+	c.res.Spans = slices.Concat([]Span{}, c.spans, c.res.Spans) // [] and not null where nothing was found
 }
 
 // segmentFile is the only name segment n of a channel may have: names sort in order of time.

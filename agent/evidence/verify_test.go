@@ -3,6 +3,7 @@ package evidence_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -94,6 +95,100 @@ func TestExitCodes(t *testing.T) {
 		b := must(json.Marshal(r))
 		if r.Exit != tt.want || !bytes.Contains(b, []byte(tt.says)) {
 			t.Errorf("%s: exit %d, want %d and %q in\n%s", tt.rule, r.Exit, tt.want, tt.says, b)
+		}
+	}
+}
+
+// TestTime holds the spans of channel face against what happened, in ms (V9).
+func TestTime(t *testing.T) {
+	for _, tt := range []struct {
+		rule string
+		make func(*script)
+		want string
+	}{
+		{"an unbroken session is one span", func(*script) {}, "intact 0-800"},
+		{"a pause is a break, whatever lies around it", func(s *script) { s.pause = map[int]int{2: 2} }, "intact 0-400, break 400-800, intact 800-1200"},
+		{"a declared loss has its cause", func(s *script) { s.gap = map[int]int{1: 1} }, "intact 0-200, gap no signal 200-400, intact 400-1000"},
+		{"a loss that nobody declared is found", func(s *script) { s.hole = map[int]int{3: 2} }, "intact 0-600, gap undeclared 600-1000, intact 1000-1200"},
+		{"a channel that ends early without a word", func(s *script) { s.late = 11 }, "intact 0-800, gap undeclared 800-3000"},
+		{"a post-roll without pictures of up to 2 s is none", func(s *script) { s.late = 10 }, "intact 0-800"},
+		{"a session may end in a pause", func(s *script) { s.paused, s.late = true, 20 }, "intact 0-800, break 800-4800"},
+	} {
+		s := goldenScript()
+		tt.make(&s)
+		r := answer(goldenID, s.make().files)
+		var got []string
+		for _, sp := range r.Sessions[0].Spans {
+			if sp.Channel != "voice" {
+				cause := ""
+				if sp.Finding == evidence.FindingGap {
+					cause = " " + sp.Cause
+				}
+				got = append(got, fmt.Sprintf("%s%s %d-%d", sp.Finding, cause, sp.From/1000, sp.To/1000))
+			}
+		}
+		if strings.Join(got, ", ") != tt.want {
+			t.Errorf("%s: %q, want %q\n%s", tt.rule, got, tt.want, asJSON(t, r))
+		}
+	}
+}
+
+// TestLimits: what is beyond a limit of V1 is not checkable, or not the file that was signed.
+func TestLimits(t *testing.T) {
+	files := goldenSessions()[goldenID]
+	many := maps.Clone(files)
+	for i := range evidence.MaxFiles {
+		many[fmt.Sprintf("x/%d", i)] = &fstest.MapFile{}
+	}
+	for _, tt := range []struct {
+		rule  string
+		files fstest.MapFS
+		place string
+	}{
+		{"a certificate of more than 64 KiB", with(files, "device.pem", make([]byte, 64<<10+1)), "device.pem"},
+		{"a signature of more than 64 KiB", with(files, "manifest.json.p7s", make([]byte, 64<<10+1)), "manifest.json.p7s"},
+		{"a line of more than 16 KiB", with(files, "log.jsonl", append(bytes.Clone(files["log.jsonl"].Data), append(bytes.Repeat([]byte("a"), 16385), '\n')...)), "log.jsonl"},
+		{"too many files", many, "more than 100000 files"},
+		{"a named pipe", func() fstest.MapFS {
+			m := maps.Clone(files)
+			m["pipe"] = &fstest.MapFile{Mode: fs.ModeNamedPipe}
+			return m
+		}(), "pipe"},
+		{"a folder in the place of a segment", func() fstest.MapFS {
+			m := maps.Clone(with(files, "face-00001.mp4", nil))
+			m["face-00001.mp4/x"] = &fstest.MapFile{}
+			return m
+		}(), "face-00001.mp4"},
+	} {
+		if r := answer(goldenID, tt.files); !caught(r, tt.place) {
+			t.Errorf("%s: exit %d\n%s", tt.rule, r.Exit, asJSON(t, r))
+		}
+	}
+}
+
+// TestProgress: long work tells how far it is, and ends at all of it.
+func TestProgress(t *testing.T) {
+	var last evidence.Progress
+	r := evidence.Verify(goldenSessions()[goldenID], evidence.VerifyOptions{Path: goldenID, Progress: func(p evidence.Progress) {
+		if p.Done < last.Done || p.Done > p.Total {
+			t.Errorf("progress goes from %+v to %+v", last, p)
+		}
+		last = p
+	}})
+	if last.Done != last.Total || last.Done != r.Sessions[0].Bytes || last.Session != goldenID {
+		t.Errorf("progress ends at %+v, %d bytes were read", last, r.Sessions[0].Bytes)
+	}
+}
+
+// BenchmarkVerify verifies a session of 2000 cycles: 4000 fragment lines, small media.
+func BenchmarkVerify(b *testing.B) {
+	s := goldenScript()
+	s.cycles, s.segment = 2000, 10
+	files := s.make().files
+	b.SetBytes(int64(len(files["log.jsonl"].Data)))
+	for b.Loop() {
+		if r := answer(goldenID, files); r.Exit != 0 {
+			b.Fatal(r.Exit)
 		}
 	}
 }
