@@ -119,8 +119,10 @@ func rescale(ticks, from, to int64) int64 {
 }
 
 // take makes the next fragment of what is complete, leaving out the last keep samples of the lead
-// track; ok is false if there is nothing.
-func (c *channel) take(keep int) (f cut, ok bool) {
+// track; ok is false if there is nothing. Sound alone makes a fragment only when the picture is late
+// by more than lateGrace, or when all must go: a fragment of sound that is merely ahead would begin
+// after the picture that follows it.
+func (c *channel) take(keep int, all bool) (f cut, ok bool) {
 	n := 0
 	clear(c.counts)
 	for i := range c.tracks {
@@ -130,6 +132,9 @@ func (c *channel) take(keep int) (f cut, ok bool) {
 			m -= keep
 		}
 		if m <= 0 {
+			continue
+		}
+		if lead := &c.tracks[0]; i > 0 && n == 0 && !all && t.micros(t.end)-lead.micros(lead.end) < lateGrace.Microseconds() {
 			continue
 		}
 		r := &c.runs[n]

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"minglu/agent/clock"
 	"minglu/agent/durable/durabletest"
 	"minglu/agent/evidence"
 	"minglu/agent/record"
@@ -63,6 +64,9 @@ func TestOneDiskFails(t *testing.T) {
 				if d := time.Since(begun); d > 6100*time.Millisecond {
 					t.Errorf("delivering 6 s took %s: something waited for a disk", d)
 				}
+				if q := r.rec.Disks()[0].Queued; q > record.DefaultQueueBytes {
+					t.Errorf("%d bytes wait for the bad disk", q)
+				}
 				sealed := r.seal(s, "button")
 				if sealed.Err != nil || fmt.Sprint(sealed.Disks) != fmt.Sprint(r.disks[1:]) || len(sealed.Failed) != 1 || sealed.Failed[0].Cause != tt.cause {
 					t.Fatalf("sealed %+v\n%s", sealed, r.logs)
@@ -94,6 +98,82 @@ func TestOneDiskFails(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestDiskForgets: a disk that gives back other bytes than were written is found out when its segments
+// are read back, and the digests of the log are those of the other.
+func TestDiskForgets(t *testing.T) {
+	cam := get(t, camera)
+	synctest.Test(t, func(t *testing.T) {
+		l := new(durabletest.Layer)
+		r := start(t, 2, func(o *record.Options) { o.Layer = l })
+		s := r.open(sessionID, "face")
+		r.play(s, r.up(), part{ch: "face", clip: cam, to: 2 * time.Second, run: 1})
+		synctest.Wait()
+		f, err := os.OpenFile(filepath.Join(r.disks[0], "sessions", sessionID, "face-00001.mp4"), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b [1]byte
+		if _, err := f.ReadAt(b[:], 60_000); err != nil {
+			t.Fatal(err)
+		}
+		b[0] ^= 1
+		if _, err := f.WriteAt(b[:], 60_000); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		sealed := r.seal(s, "button")
+		if sealed.Err != nil || len(sealed.Disks) != 1 || sealed.Disks[0] != r.disks[1] || len(sealed.Failed) != 1 || sealed.Failed[0].Cause != "differs" {
+			t.Errorf("sealed %+v", sealed)
+		}
+		r.stop()
+		r.check(r.disks[1], sessionID, 0)
+	})
+}
+
+// TestClockStep: a step of the wall clock is a line and moves no media.
+func TestClockStep(t *testing.T) {
+	cam := get(t, camera)
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		step := time.Duration(0)
+		r := start(t, 1, func(o *record.Options) {
+			now := o.Now
+			o.Now = func() clock.Reading {
+				mu.Lock()
+				defer mu.Unlock()
+				c := now()
+				if c.T = c.T.Add(step); step != 0 {
+					c.Epoch++
+				}
+				return c
+			}
+		})
+		s := r.open(sessionID, "face")
+		zero := r.up()
+		r.play(s, zero, part{ch: "face", clip: cam, to: 2 * time.Second, run: 1})
+		mu.Lock()
+		step = -time.Hour
+		mu.Unlock()
+		r.play(s, zero, part{ch: "face", clip: cam, from: 2 * time.Second, to: 4 * time.Second, run: 1})
+		r.seal(s, "button")
+		r.stop()
+		var clocks []evidence.Clock
+		for _, l := range r.read(r.disks[0], sessionID) {
+			var c evidence.Clock
+			if l.Type == "clock" && l.Decode(&c) == nil {
+				clocks = append(clocks, c)
+			}
+		}
+		if len(clocks) != 2 || clocks[1].Epoch != 2 || clocks[1].Step != -3_600_000_000 || clocks[1].At < 2_000_000 || clocks[1].At > 2_600_000 {
+			t.Errorf("clock lines %+v", clocks)
+		}
+		if g := r.gaps(r.disks[0], sessionID); len(g) != 0 {
+			t.Errorf("gaps %+v", g)
+		}
+		r.check(r.disks[0], sessionID, 0)
+	})
 }
 
 func TestLastDiskFails(t *testing.T) {

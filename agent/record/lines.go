@@ -153,7 +153,7 @@ func (s *Session) tick() {
 	if s.state == StateRecording && !s.congested() {
 		s.checkClock(now)
 		for _, c := range s.order {
-			s.cutAll(c)
+			s.cutAll(c, false)
 		}
 	}
 	s.flush()
@@ -222,7 +222,7 @@ func (s *Session) stopMedia(up time.Duration) int64 {
 			c.tracks[i].finish()
 			c.tracks[i].resume()
 		}
-		s.cutAll(c)
+		s.cutAll(c, true)
 		at = max(at, c.declared)
 	}
 	for _, c := range s.order {

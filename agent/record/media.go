@@ -83,7 +83,7 @@ func (s *Session) leadSample(c *channel, m *drivers.Sample, at time.Duration) bo
 				c.tracks[i].finish()
 			}
 		}
-		s.cutAll(c)
+		s.cutAll(c, c.renew)
 	}
 	if due {
 		s.closeSegment(c)
@@ -124,17 +124,18 @@ func (s *Session) segmentDue(c *channel) bool {
 	return t.end-c.seg.start >= t.ticks(s.r.o.Segment) || len(c.seg.index) >= refs-refs/8
 }
 
-// cut makes one round of fragments of what is complete, cutAll until nothing is.
+// cut makes one round of fragments of what is complete, cutAll until nothing is; with all also of
+// sound that has no picture yet.
 func (s *Session) cut(c *channel, keep int) {
-	if f, ok := c.take(keep); ok {
+	if f, ok := c.take(keep, false); ok {
 		s.emit(c, &f)
 	}
 }
 
-func (s *Session) cutAll(c *channel) {
+func (s *Session) cutAll(c *channel, all bool) {
 	for {
 		_, keep := c.full(s.r.o.Fragment)
-		f, ok := c.take(keep)
+		f, ok := c.take(keep, all)
 		if !ok {
 			return
 		}
@@ -284,10 +285,12 @@ func (s *Session) closeSegment(c *channel) {
 	s.closing.reading++
 	read := &reading{seg: seg, index: index}
 	for _, t := range s.targets {
-		s.do(t, op{do: func(d *disk) error {
+		if s.do(t, op{do: func(d *disk) error {
 			d.readInBackground(t, read)
 			return nil
-		}})
+		}}) {
+			t.reading++
+		}
 	}
 }
 

@@ -113,11 +113,13 @@ func (d *disk) readInBackground(t *target, r *reading) {
 // others with it.
 func (s *Session) readBackDone(m *msg) {
 	r := m.read
+	m.target.reading--
 	if m.err != nil {
 		m.target.d.fail(causeOf(m.err), m.err, m.target)
 		return
 	}
 	if r.have {
+		defer func() { s.tickSeal(s.r.o.Now().Up) }()
 		if r.sum != m.sum {
 			m.target.d.fail("differs", fmt.Errorf("record: %s: %w", r.seg.file, errDiffers), m.target)
 		}
@@ -170,7 +172,7 @@ func (s *Session) batchDurable(m *msg) {
 		s.status.Durable = b.size
 		s.mu.Unlock()
 	}
-	if s.head.told == 0 && !s.head.busy {
+	if up := s.r.o.Now().Up; s.head.told == 0 && !s.head.busy && (s.head.at == 0 || up-s.head.at >= s.r.o.Retry) {
 		s.tellLedger()
 	}
 	if b.final && !s.closing.durable {
@@ -313,13 +315,14 @@ func (s *Session) tickSeal(up time.Duration) {
 	if s.over || !s.closing.sealed {
 		return
 	}
-	live := 0
+	live, reading := 0, 0
 	for _, t := range s.targets {
 		if !t.failed.Load() {
 			live++
+			reading += t.reading
 		}
 	}
-	if s.closing.puts >= live || up-s.closing.putAt > sealPatience {
+	if s.closing.puts >= live && reading == 0 || up-s.closing.putAt > sealPatience {
 		s.end(nil, StateSealed)
 	}
 }

@@ -236,7 +236,8 @@ func (s *Session) Close(reason string) {
 // Done is closed once the session is sealed, or has failed for good.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Failed is closed once the last disk of the session has failed: nothing is recorded any more.
+// Failed is closed once the last disk of the session has failed: nothing is recorded any more. It is
+// also closed, with Done, if the session could not be sealed.
 func (s *Session) Failed() <-chan struct{} { return s.failed }
 
 // Wait waits for Done and returns what happened; or the cause of ctx's end.

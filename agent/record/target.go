@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -18,6 +19,8 @@ type target struct {
 
 	failed  atomic.Bool
 	durable atomic.Int64 // lines signed that are durable here
+
+	reading int // files being read back; of the session's goroutine
 
 	log   *durable.File
 	files map[string]*durable.File
@@ -74,7 +77,7 @@ func (t *target) write(b *batch) error {
 		if err := f.WriteAt(w.buf.b, w.off); err != nil {
 			return err
 		}
-		if len(t.dirty) == 0 || t.dirty[len(t.dirty)-1] != f {
+		if !slices.Contains(t.dirty, f) {
 			t.dirty = append(t.dirty, f)
 		}
 	}
@@ -95,15 +98,13 @@ func (t *target) write(b *batch) error {
 
 // syncAll syncs side by side: the disk's cache is flushed once for all, if the file system can.
 func syncAll(files []*durable.File) error {
-	seen := make(map[*durable.File]bool, len(files))
+	if len(files) == 1 {
+		return files[0].Sync()
+	}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var all error
 	for _, f := range files {
-		if seen[f] {
-			continue
-		}
-		seen[f] = true
 		wg.Go(func() {
 			if err := f.Sync(); err != nil {
 				mu.Lock()
