@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,47 +14,100 @@ import (
 	"minglu/agent/durable"
 )
 
-// chunkBytes is how much is copied at a time.
-const chunkBytes = 1 << 20
+// SpareBytes stay free on a disk that is completed from another: the running session needs them.
+const SpareBytes = 1 << 30
+
+const (
+	chunkBytes = 1 << 20 // copied at a time
+	syncBytes  = 8 << 20 // written between two syncs
+)
 
 // apply makes the copies what the plan says. All pieces are durable in aside/ before the first file is cut.
 func (j *job) apply(st *state, p *plan) error {
-	for _, c := range j.copies {
-		if err := c.files.Mkdir(c.files.Tmp); err != nil {
-			return err
-		}
+	if err := j.each(func(c *replica) error { return errors.Join(c.files.Mkdir(c.files.Tmp), c.files.Sweep()) }); err != nil {
+		return err
 	}
-	for _, pc := range p.pieces {
-		if err := j.aside(st, pc); err != nil {
-			return err
-		}
+	steps := []func(*replica) error{
+		func(c *replica) error { return p.of(c, func(pc piece) error { return j.aside(st, pc) }) },
+		func(c *replica) error { return j.mirrorAside(st, c) },
+		func(c *replica) error { return p.of(c, piece.cut) },
+		func(c *replica) error { return j.complete(st, p, c) },
 	}
-	if !st.sealed {
-		if err := j.mirrorAside(); err != nil {
-			return err
-		}
-	}
-	for _, pc := range p.pieces {
-		if err := pc.cut(); err != nil {
-			return err
-		}
-	}
-	for _, t := range p.targets {
-		for _, c := range j.copies {
-			if t.end < 0 || t.alone[c] {
-				continue
-			}
-			if err := t.complete(c); err != nil {
-				return err
-			}
-		}
-	}
-	for _, c := range j.copies {
-		if err := j.completeLogs(st, c); err != nil {
+	for _, step := range steps {
+		if err := j.each(step); err != nil {
 			return err
 		}
 	}
 	return j.mirrorCerts()
+}
+
+// of does a step for each piece of a copy.
+func (p *plan) of(c *replica, step func(piece) error) error {
+	for _, pc := range p.pieces {
+		if pc.c != c {
+			continue
+		}
+		if err := step(pc); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each does a step on every copy. A disk on which it fails is left out from then on, and said so, as
+// long as the source goes on: a full or failing disk must not keep the other from being sealed.
+func (j *job) each(step func(*replica) error) error {
+	for _, c := range slices.Clone(j.copies) {
+		err := step(c)
+		if err == nil {
+			continue
+		}
+		if c == j.copies[0] || j.ctx.Err() != nil {
+			return err
+		}
+		j.note("disk %s: left out: %v", c.disk.ID, err)
+		j.copies = slices.DeleteFunc(j.copies, func(d *replica) bool { return d == c })
+	}
+	return nil
+}
+
+// complete gives a copy the media, then the log lines, that another has beyond it.
+func (j *job) complete(st *state, p *plan, c *replica) error {
+	var missing int64
+	for _, t := range p.targets {
+		if t.end < 0 || t.alone[c] {
+			continue
+		}
+		size, err := sizeOf(c.path(t.seg.File))
+		if err != nil {
+			return err
+		}
+		missing += max(t.end-size, 0)
+	}
+	if free, _, err := c.files.Space(c.dir); err != nil || missing > SpareBytes/16 && free-missing < SpareBytes {
+		return errors.Join(fmt.Errorf("%d bytes of the session are missing there and %d are free: make space", missing, free), err)
+	}
+	for _, t := range p.targets {
+		if t.end < 0 || t.alone[c] {
+			continue
+		}
+		if err := j.completeMedia(t, c); err != nil {
+			return err
+		}
+	}
+	return j.completeLogs(st, c)
+}
+
+// sizeOf is 0 for a file that is not there.
+func sizeOf(name string) (int64, error) {
+	fi, err := os.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return fi.Size(), nil
 }
 
 // aside puts a piece into the copy's aside/, or, when the session is sealed and its list of aside files
@@ -73,7 +127,7 @@ func (j *job) aside(st *state, pc piece) error {
 	}
 	dir := pc.c.path("aside")
 	if st.sealed {
-		dir = filepath.Join(pc.c.files.Tmp, "superseded-"+j.id)
+		dir = filepath.Join(pc.c.disk.Dir, "tmp", "superseded-"+j.id)
 		j.note("disk %s: %s: %d bytes from %d on are in no signed log: moved to %s", pc.c.disk.ID, pc.file, pc.len, pc.off, dir)
 	}
 	j.item.LostBytes += pc.len
@@ -81,7 +135,7 @@ func (j *job) aside(st *state, pc piece) error {
 		return err
 	}
 	name := fmt.Sprintf("%s@%d-%.16s.%s", pc.file, pc.off, sum, pc.why)
-	return stream(pc.c.files, filepath.Join(dir, name), io.NewSectionReader(f, pc.off, pc.len))
+	return j.stream(pc.c.files, filepath.Join(dir, name), io.NewSectionReader(f, pc.off, pc.len))
 }
 
 // cut takes the piece away from its file.
@@ -93,21 +147,19 @@ func (pc piece) cut() error {
 	return pc.c.files.Truncate(name, pc.off)
 }
 
-// mirrorAside gives each copy the aside files of all: one manifest lists them for every disk.
-func (j *job) mirrorAside() error {
+// mirrorAside gives a copy the aside files of all: one manifest lists them for every disk.
+func (j *job) mirrorAside(st *state, to *replica) error {
+	if st.sealed {
+		return nil
+	}
 	for _, from := range j.copies {
 		names, err := from.asideNames()
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
-			for _, to := range j.copies {
-				if to == from {
-					continue
-				}
-				if err := mirror(from, to, name); err != nil {
-					return err
-				}
+			if err := j.mirror(from, to, name); err != nil {
+				return err
 			}
 		}
 	}
@@ -130,7 +182,7 @@ func (c *replica) asideNames() ([]string, error) {
 }
 
 // mirror copies one file to another copy, unless it is there already.
-func mirror(from, to *replica, name string) error {
+func (j *job) mirror(from, to *replica, name string) error {
 	if _, err := os.Lstat(to.path(name)); err == nil {
 		return nil // written whole or not at all
 	}
@@ -142,11 +194,11 @@ func mirror(from, to *replica, name string) error {
 	if err := to.files.Mkdir(filepath.Dir(to.path(name))); err != nil {
 		return err
 	}
-	return stream(to.files, to.path(name), io.NewSectionReader(f, 0, size))
+	return j.stream(to.files, to.path(name), io.NewSectionReader(f, 0, size))
 }
 
 // stream is durable's CreateSame for bytes that need not fit in memory.
-func stream(files durable.Files, name string, in *io.SectionReader) (err error) {
+func (j *job) stream(files durable.Files, name string, in *io.SectionReader) (err error) {
 	tmp := filepath.Join(files.Tmp, filepath.Base(name)+".tmp") // one Run at a time: no two have this name
 	if err := files.Remove(tmp); err != nil {
 		return err
@@ -155,7 +207,7 @@ func stream(files durable.Files, name string, in *io.SectionReader) (err error) 
 	if err != nil {
 		return err
 	}
-	err = appendTo(out, in)
+	err = j.appendTo(out, in)
 	if err = errors.Join(err, out.Close()); err != nil {
 		return err
 	}
@@ -167,9 +219,12 @@ func stream(files durable.Files, name string, in *io.SectionReader) (err error) 
 }
 
 // appendTo writes all of in at the end of out, durably.
-func appendTo(out *durable.File, in *io.SectionReader) error {
+func (j *job) appendTo(out *durable.File, in *io.SectionReader) error {
 	buf := make([]byte, min(chunkBytes, in.Size()))
 	for off := int64(0); off < in.Size(); {
+		if j.ctx.Err() != nil {
+			return context.Cause(j.ctx)
+		}
 		n, err := in.ReadAt(buf[:min(int64(len(buf)), in.Size()-off)], off)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
@@ -180,35 +235,31 @@ func appendTo(out *durable.File, in *io.SectionReader) error {
 		if _, err := out.Write(buf[:n]); err != nil {
 			return err
 		}
-		off += int64(n)
+		if off += int64(n); off%syncBytes == 0 { // a recorder's own sync beside this must not wait for gigabytes
+			if err := out.Sync(); err != nil {
+				return err
+			}
+		}
 	}
 	return out.Sync()
 }
 
-// complete appends to the copy's file what the target has beyond it.
-func (t *target) complete(c *replica) error {
+// completeMedia appends to the copy's file what the target has beyond it.
+func (j *job) completeMedia(t *target, c *replica) error {
 	name := c.path(t.seg.File)
-	var size int64
-	switch fi, err := os.Lstat(name); {
-	case errors.Is(err, fs.ErrNotExist) && t.end == 0:
-		return nil
-	case err == nil:
-		size = fi.Size()
-	case !errors.Is(err, fs.ErrNotExist):
+	size, err := sizeOf(name)
+	if err != nil || size >= t.end {
 		return err
-	}
-	if size >= t.end {
-		return nil
 	}
 	out, err := c.files.Append(name)
 	if err != nil {
 		return err
 	}
-	err = t.fill(out, c)
+	err = j.fill(out, t, c)
 	return errors.Join(err, out.Close())
 }
 
-func (t *target) fill(out *durable.File, c *replica) error {
+func (j *job) fill(out *durable.File, t *target, c *replica) error {
 	for _, sp := range t.spans {
 		if out.Size() >= sp.end || sp.c == c {
 			continue
@@ -220,7 +271,7 @@ func (t *target) fill(out *durable.File, c *replica) error {
 		if size < sp.end {
 			err = fmt.Errorf("%s on disk %s ends at %d, want %d", t.seg.File, sp.c.disk.ID, size, sp.end)
 		} else {
-			err = appendTo(out, io.NewSectionReader(in, out.Size(), sp.end-out.Size()))
+			err = j.appendTo(out, io.NewSectionReader(in, out.Size(), sp.end-out.Size()))
 		}
 		if err = errors.Join(err, in.Close()); err != nil {
 			return err
@@ -241,7 +292,7 @@ func (j *job) completeLogs(st *state, c *replica) error {
 		if out.Size() != c.tail {
 			err = fmt.Errorf("log.jsonl is %d bytes long, want %d: is another agent running?", out.Size(), c.tail)
 		} else {
-			err = appendTo(out, io.NewSectionReader(bytes.NewReader(data), c.tail, int64(len(data))-c.tail))
+			err = j.appendTo(out, io.NewSectionReader(bytes.NewReader(data), c.tail, int64(len(data))-c.tail))
 		}
 		if err = errors.Join(err, out.Close()); err != nil {
 			return err
@@ -264,14 +315,16 @@ func (j *job) mirrorCerts() error {
 	if i < 0 {
 		return j.ownCerts()
 	}
-	for _, c := range j.copies {
+	from := j.copies[i]
+	return j.each(func(c *replica) error {
 		for _, name := range []string{"device.pem", "chain.pem"} {
-			if _, err := os.Lstat(j.copies[i].path(name)); err == nil {
-				if err := mirror(j.copies[i], c, name); err != nil {
-					return err
-				}
+			if _, err := os.Lstat(from.path(name)); err != nil {
+				continue
+			}
+			if err := j.mirror(from, c, name); err != nil {
+				return err
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }

@@ -47,7 +47,7 @@ func (j *job) load() error {
 			damaged = true
 			continue
 		}
-		c := &replica{disk: d, dir: dir, files: durable.Files{Layer: j.o.Layer, Tmp: filepath.Join(d.Dir, "tmp")}}
+		c := &replica{disk: d, dir: dir, files: durable.Files{Layer: j.o.Layer, Tmp: filepath.Join(d.Dir, "tmp", "recovery")}} // its own: the recorder sweeps tmp/
 		log, err := readFile(c.path("log.jsonl"), maxLogBytes)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			j.note("disk %s: log cannot be read: left alone: %v", d.ID, err)
@@ -160,14 +160,15 @@ func (c *replica) key() *ecdsa.PublicKey {
 // nothing in them is proven, the ledger never heard of them, and a person may still look.
 func (j *job) unsigned() error {
 	for _, c := range j.copies {
-		to := filepath.Join(c.files.Tmp, "unsigned-"+j.id)
+		tmp := filepath.Join(c.disk.Dir, "tmp")
+		to := filepath.Join(tmp, "unsigned-"+j.id)
 		for n := 2; ; n++ {
 			if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
 				break
 			}
-			to = fmt.Sprintf("%s/unsigned-%s.%d", c.files.Tmp, j.id, n)
+			to = filepath.Join(tmp, fmt.Sprintf("unsigned-%s.%d", j.id, n))
 		}
-		if err := c.files.Mkdir(c.files.Tmp); err != nil {
+		if err := c.files.Mkdir(tmp); err != nil {
 			return err
 		}
 		if err := c.files.RenameNew(c.dir, to); err != nil {

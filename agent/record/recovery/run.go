@@ -36,7 +36,7 @@ func (o *Options) valid() error {
 }
 
 // Run repairs every unfinished session on the disks, one after the other, oldest first. It blocks until
-// done or until ctx ends (between two sessions). A session that cannot be repaired is reported and does
+// done or until ctx ends (between two sessions, or while a long one is copied to a disk that lacks it). A session that cannot be repaired is reported and does
 // not stop the others; the error is non-nil only if ctx ended, the options are unusable, the ledger
 // cannot be read or a disk cannot be listed. Run may work beside a recorder as long as Skip names its
 // sessions; only one Run at a time.
@@ -63,7 +63,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 			break
 		}
 		o.Progress(Progress{id, i + 1, len(todo)})
-		job := &job{o: &o, id: id, known: known, item: Item{Session: id, Recovered: map[string]int64{}}}
+		job := &job{ctx: ctx, o: &o, id: id, known: known, item: Item{Session: id, Recovered: map[string]int64{}}}
 		job.run()
 		o.Log.Info("recovery: session done", "session", id, "outcome", job.item.Outcome, "cause", job.item.Cause,
 			"notes", job.item.Notes, "err", job.item.Err)
@@ -129,6 +129,7 @@ func (k *known) unsealed(id string) bool {
 
 // job is the repair of one session.
 type job struct {
+	ctx   context.Context
 	o     *Options
 	id    string
 	known *known

@@ -64,10 +64,8 @@ func (j *job) writeRecovery(st *state, p *plan) (*state, error) {
 		return nil, fmt.Errorf("recovery file: %w", err)
 	}
 	data, name := log.Take(), fmt.Sprintf("recovery-%d.jsonl", n)
-	for _, c := range j.copies {
-		if err := c.files.CreateSame(c.path(name), data); err != nil {
-			return nil, err
-		}
+	if err := j.each(func(c *replica) error { return c.files.CreateSame(c.path(name), data) }); err != nil {
+		return nil, err
 	}
 	return j.read()
 }
@@ -310,19 +308,15 @@ func (j *job) seal(st *state) error {
 	if err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
-	for _, c := range j.copies {
-		if err := same(c, "manifest.json", manifest); err != nil {
-			return err
-		}
+	if err := j.each(func(c *replica) error { return same(c, "manifest.json", manifest) }); err != nil {
+		return err
 	}
 	p7s, err := j.signature(manifest, certs, time.UnixMicro(m.Closed.T).UTC())
 	if err != nil {
 		return err
 	}
-	for _, c := range j.copies {
-		if err := same(c, "manifest.json.p7s", p7s); err != nil {
-			return err
-		}
+	if err := j.each(func(c *replica) error { return same(c, "manifest.json.p7s", p7s) }); err != nil {
+		return err
 	}
 	j.item.Outcome = Finished
 	if len(st.logs) > 1 {

@@ -1,0 +1,258 @@
+package recovery_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"minglu/agent/record/recovery"
+)
+
+// Whatever of the seal is there, the rest is made, and nothing else is written.
+func TestFinishSeal(t *testing.T) {
+	w := tenCycles(t)
+	w.end()
+	d := w.disk("a", len(w.batches))
+	if it := w.recover(d); it.Outcome != recovery.Finished || it.Err != nil || len(it.Notes) > 0 {
+		t.Fatalf("item %+v; want only the seal finished", it)
+	}
+	if r := w.verify(d); r.Exit != 0 || spans(r, "face") != "intact 0-5000" {
+		t.Errorf("verify exits %d, face %q: %+v", r.Exit, spans(r, "face"), brief(r))
+	}
+	if !bytes.Contains(w.led.data, []byte(`"type":"sealed"`)) || !bytes.Contains(w.led.data, []byte(`"type":"head"`)) {
+		t.Error("the ledger lacks the head or the sealed line")
+	}
+	size := len(w.led.data)
+	want := contents(t, folder(d))
+	for _, gone := range [][]string{{"manifest.json.p7s"}, {"manifest.json", "manifest.json.p7s"}} {
+		for _, name := range gone {
+			must(t, os.Remove(filepath.Join(folder(d), name)))
+		}
+		w.recover(d)
+		got := contents(t, folder(d))
+		if gone[0] == "manifest.json.p7s" { // a signature made anew may be another one
+			want["manifest.json.p7s"] = got["manifest.json.p7s"]
+		}
+		if diff := differ(want, got); len(diff) > 0 {
+			t.Errorf("without %q: differs in %q", gone, diff)
+		}
+	}
+	if len(w.led.data) != size {
+		t.Error("the ledger got lines twice")
+	}
+}
+
+func TestIndexIsFinished(t *testing.T) {
+	for _, tt := range []struct {
+		rule string
+		n    int // bytes of the index that are there
+	}{{"not begun", 0}, {"half written", 40}} {
+		t.Run(tt.rule, func(t *testing.T) {
+			w := tenCycles(t)
+			d := w.disk("a", 5)
+			index := w.batches[4].index["face-00001.mp4"]
+			b := append(bytes.Clone(index[:tt.n]), w.batches[0].media["face-00001.mp4"][int(w.initLen("face-"))+tt.n:][:reserve-tt.n]...)
+			w.overwrite(d, "face-00001.mp4", w.initLen("face-"), b)
+			w.recover(d)
+			if r := w.verify(d); r.Exit != 3 || len(r.Sessions[0].Notes) > 0 {
+				t.Errorf("verify exits %d: %s", r.Exit, brief(r))
+			}
+		})
+	}
+}
+
+func TestLeftAlone(t *testing.T) {
+	for _, tt := range []struct {
+		rule    string
+		outcome recovery.Outcome
+		make    func(w *world) recovery.Disk
+		opts    func(o *recovery.Options)
+	}{
+		{"a flipped bit with signed hours after it", recovery.Damaged, func(w *world) recovery.Disk {
+			d := w.disk("a", 8)
+			flip(w, filepath.Join(folder(d), "log.jsonl"), len(w.batches[0].log)+100)
+			w.tail(d, 8, tail{media(all), half})
+			return d
+		}, nil},
+		{"a flipped bit in the first line", recovery.Damaged, func(w *world) recovery.Disk {
+			d := w.disk("a", 8)
+			flip(w, filepath.Join(folder(d), "log.jsonl"), 20)
+			return d
+		}, nil},
+		{"a log that the ledger knew and that is gone", recovery.Damaged, func(w *world) recovery.Disk {
+			d := w.disk("a", 2)
+			must(w, os.Truncate(filepath.Join(folder(d), "log.jsonl"), 10))
+			must(w, w.led.Head(session, "log.jsonl", 1, [32]byte{}))
+			return d
+		}, nil},
+		{"a log that is a pipe or a link", recovery.Damaged, func(w *world) recovery.Disk {
+			d := w.disk("a", 2)
+			name := filepath.Join(folder(d), "log.jsonl")
+			must(w, os.Rename(name, filepath.Join(d.Dir, "elsewhere")))
+			must(w, os.Symlink(filepath.Join(d.Dir, "elsewhere"), name))
+			return d
+		}, nil},
+		{"another device", recovery.Foreign, func(w *world) recovery.Disk { return w.disk("a", 3) }, func(o *recovery.Options) { o.Device = strings.Repeat("0", 32) }},
+		{"another key under the same name", recovery.Foreign, func(w *world) recovery.Disk { return w.disk("a", 3) }, func(o *recovery.Options) { o.Key = newWorld(t).key }},
+		{"no certificate anywhere", recovery.Damaged, func(w *world) recovery.Disk {
+			d := w.disk("a", 3)
+			must(w, os.Remove(filepath.Join(folder(d), "device.pem")))
+			return d
+		}, func(o *recovery.Options) { o.Certs = nil }},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			w := tenCycles(t)
+			d := tt.make(w)
+			before := contents(t, folder(d))
+			o := w.options(nil, d)
+			if tt.opts != nil {
+				tt.opts(&o)
+			}
+			rep, err := recovery.Run(context.Background(), o)
+			if err != nil || len(rep.Items) != 1 || rep.Items[0].Outcome != tt.outcome || rep.Items[0].Err == nil {
+				t.Errorf("Run() = %+v, %v; want %s", rep, err, tt.outcome)
+			}
+			if diff := differ(before, contents(t, folder(d))); len(diff) > 0 {
+				t.Errorf("touched %q", diff)
+			}
+		})
+	}
+}
+
+func TestOwnCertificateComesBack(t *testing.T) {
+	w := tenCycles(t)
+	d := w.disk("a", 3)
+	must(t, os.Remove(filepath.Join(folder(d), "device.pem")))
+	if it := w.recover(d); it.Outcome != recovery.Recovered {
+		t.Errorf("item %+v", it)
+	}
+	if r := w.verify(d); r.Exit != 3 {
+		t.Errorf("verify exits %d: %s", r.Exit, brief(r))
+	}
+}
+
+func TestUnsigned(t *testing.T) {
+	w := tenCycles(t)
+	d := w.disk("a", 0)
+	w.tail(d, 0, tail{media(all), half})
+	want := contents(t, folder(d))
+	if it := w.recover(d); it.Outcome != recovery.Unsigned {
+		t.Errorf("item %+v; want unsigned", it)
+	}
+	if _, err := os.Stat(folder(d)); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the folder is still among the sessions")
+	}
+	if diff := differ(want, contents(t, filepath.Join(d.Dir, "tmp", "unsigned-"+session))); len(diff) > 0 {
+		t.Errorf("lost %q", diff)
+	}
+}
+
+// A signed byte that went bad is the verifier's to tell; the session is sealed all the same.
+func TestDamagedMediaIsSealed(t *testing.T) {
+	w := tenCycles(t)
+	d := w.disk("a", 3)
+	flip(t, filepath.Join(folder(d), "face-00001.mp4"), len(w.batches[0].media["face-00001.mp4"])+200)
+	if it := w.recover(d); it.Outcome != recovery.Recovered || len(it.Notes) == 0 {
+		t.Errorf("item %+v; want it recovered with a note", it)
+	}
+	r := w.verify(d)
+	if r.Exit != 1 || !strings.Contains(spans(r, "face"), "altered 500-1000") || !strings.Contains(spans(r, "voice"), "intact 0-1500") {
+		t.Errorf("verify exits %d, face %q, voice %q", r.Exit, spans(r, "face"), spans(r, "voice"))
+	}
+}
+
+func TestMissingMediaIsSealed(t *testing.T) {
+	w := tenCycles(t)
+	d := w.disk("a", 3)
+	must(t, os.Remove(filepath.Join(folder(d), "face-00001.mp4")))
+	if it := w.recover(d); it.Outcome != recovery.Recovered || len(it.Notes) == 0 {
+		t.Errorf("item %+v; want it recovered with a note", it)
+	}
+	r := w.verify(d)
+	if r.Exit != 1 || !strings.Contains(spans(r, "face"), "missing") || !strings.Contains(spans(r, "voice"), "intact 0-1500") {
+		t.Errorf("verify exits %d, face %q, voice %q", r.Exit, spans(r, "face"), spans(r, "voice"))
+	}
+}
+
+// R10: the session was recovered from one disk, then the other comes back.
+func TestDiskReturns(t *testing.T) {
+	for _, tt := range []struct {
+		rule    string
+		n       int // batches on the disk that returns
+		outcome recovery.Outcome
+	}{
+		{"with less: it is completed", 3, recovery.Recovered},
+		{"with the same", 5, recovery.Recovered},
+		{"with more signed lines: a person decides", 8, recovery.LateTail},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			w := tenCycles(t)
+			a, b := w.disk("a", 5), w.disk("b", tt.n)
+			w.tail(b, tt.n, tail{media(half), half})
+			if it := w.recover(a); it.Outcome != recovery.Recovered {
+				t.Fatalf("item %+v", it)
+			}
+			beforeA, beforeB := contents(t, folder(a)), contents(t, folder(b))
+			it := w.recover(a, b)
+			if it.Outcome != tt.outcome {
+				t.Errorf("item %+v; want %s", it, tt.outcome)
+			}
+			if diff := differ(beforeA, contents(t, folder(a))); len(diff) > 0 {
+				t.Errorf("the sealed copy was touched: %q", diff)
+			}
+			w.signed(b, tt.n)
+			after := contents(t, folder(b))
+			if tt.outcome == recovery.LateTail {
+				if diff := differ(beforeB, after); len(diff) > 0 {
+					t.Errorf("the returned copy was touched: %q", diff)
+				}
+				return
+			}
+			if diff := differ(beforeA, after); len(diff) > 0 {
+				t.Errorf("the copies differ in %q", diff)
+			}
+			if r := w.verify(b); r.Exit != 3 {
+				t.Errorf("verify exits %d: %s", r.Exit, brief(r))
+			}
+		})
+	}
+}
+
+func TestSkip(t *testing.T) {
+	w := tenCycles(t)
+	d := w.disk("a", 3)
+	before := contents(t, d.Dir)
+	o := w.options(nil, d)
+	o.Skip = func(id string) bool { return id == session }
+	if rep, err := recovery.Run(context.Background(), o); err != nil || len(rep.Items) != 0 {
+		t.Errorf("Run() = %+v, %v; want the running session left out", rep, err)
+	}
+	if diff := differ(before, contents(t, d.Dir)); len(diff) > 0 {
+		t.Errorf("touched %q", diff)
+	}
+}
+
+func TestEnds(t *testing.T) {
+	w := tenCycles(t)
+	d := w.disk("a", 3)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cause := errors.New("power button")
+	cancel(cause)
+	if _, err := recovery.Run(ctx, w.options(nil, d)); !errors.Is(err, cause) {
+		t.Errorf("Run() = %v, want the reason it was stopped", err)
+	}
+	if _, err := recovery.Run(context.Background(), recovery.Options{}); err == nil {
+		t.Error("Run() takes empty options")
+	}
+	var seen []recovery.Progress
+	o := w.options(nil, d)
+	o.Progress = func(p recovery.Progress) { seen = append(seen, p) }
+	_, err := recovery.Run(context.Background(), o)
+	if err != nil || len(seen) != 1 || seen[0] != (recovery.Progress{Session: session, N: 1, Of: 1}) {
+		t.Errorf("progress %+v, %v", seen, err)
+	}
+}
