@@ -71,12 +71,12 @@ type rig struct {
 	stop func()
 }
 
-func start(t *testing.T, o Options, f func(ctx context.Context, out drivers.Sink, n int) error) *rig {
+func start(t *testing.T, o Options, f func(ctx context.Context, out drivers.Sink, n int, up func() time.Duration) error) *rig {
 	t.Helper()
 	boot := time.Now().Add(-time.Hour)
 	r := &rig{up: func() time.Duration { return time.Since(boot) }}
 	o.Uptime = r.up
-	o.Channels = []Channel{{ID: "face", Source: &sourceFunc{f: f}}}
+	o.Channels = []Channel{{ID: "face", Source: &sourceFunc{f: func(ctx context.Context, out drivers.Sink, n int) error { return f(ctx, out, n, r.up) }}}}
 	c, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -132,17 +132,13 @@ func TestNewRefusesWhatCannotBeCaptured(t *testing.T) {
 func TestBackoffDoublesAndIsResetByAGoodConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Duration
-		var r *rig
-		ready := make(chan struct{})
-		r = start(t, Options{}, func(ctx context.Context, out drivers.Sink, n int) error {
-			<-ready
-			at = append(at, r.up())
+		r := start(t, Options{}, func(ctx context.Context, out drivers.Sink, n int, up func() time.Duration) error {
+			at = append(at, up())
 			if n == 8 {
-				return camera(ctx, out, r.up, 0, 25*20)
+				return camera(ctx, out, up, 0, 25*20)
 			}
 			return &drivers.Problem{Code: "credentials", Zh: "密码", En: "password", Err: errors.New("401")}
 		})
-		close(ready)
 		time.Sleep(5 * time.Second)
 		s := r.Status()[0]
 		if s.State != Failed || s.Problem == nil || s.Problem.Code != "credentials" || s.Attempts < 3 || s.Connected || s.SampleAge != -1 {
@@ -167,12 +163,11 @@ func TestBackoffDoublesAndIsResetByAGoodConnection(t *testing.T) {
 func TestSilentConnectionIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Duration
-		var r *rig
-		r = start(t, Options{NoFrames: 5 * time.Second}, func(ctx context.Context, out drivers.Sink, n int) error {
-			at = append(at, r.up())
+		r := start(t, Options{NoFrames: 5 * time.Second}, func(ctx context.Context, out drivers.Sink, n int, up func() time.Duration) error {
+			at = append(at, up())
 			out.Open(drivers.Description{Formats: []*drivers.Format{video, sound}})
 			for k := int64(0); sleep(ctx, 20*time.Millisecond); k++ { // sound alone does not count
-				out.Sample(drivers.Sample{Track: 1, Format: sound, PTS: k * 960, DTS: k * 960, Duration: 960, Arrival: r.up(), Keyframe: true, Data: []byte{1}})
+				out.Sample(drivers.Sample{Track: 1, Format: sound, PTS: k * 960, DTS: k * 960, Duration: 960, Arrival: up(), Keyframe: true, Data: []byte{1}})
 			}
 			return ctx.Err()
 		})
@@ -200,9 +195,8 @@ func checkWhole(t *testing.T, s []drivers.Sample) {
 
 func TestPrerollThenLiveWithoutHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var r *rig
-		r = start(t, Options{Preroll: 10 * time.Second}, func(ctx context.Context, out drivers.Sink, n int) error {
-			return camera(ctx, out, r.up, 5000, forever)
+		r := start(t, Options{Preroll: 10 * time.Second}, func(ctx context.Context, out drivers.Sink, n int, up func() time.Duration) error {
+			return camera(ctx, out, up, 5000, forever)
 		})
 		time.Sleep(33*time.Second + 333*time.Millisecond)
 		if s := r.Status()[0]; s.State != Live || s.FPS < 24.9 || s.FPS > 25.1 || s.BitsPerSec != 200000 || s.Preroll < 10*time.Second || s.Preroll > 11*time.Second {
@@ -236,9 +230,8 @@ func TestPrerollThenLiveWithoutHole(t *testing.T) {
 
 func TestAttachDuringFlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var r *rig
-		r = start(t, Options{Preroll: time.Second}, func(ctx context.Context, out drivers.Sink, n int) error {
-			return camera(ctx, out, r.up, 0, forever)
+		r := start(t, Options{Preroll: time.Second}, func(ctx context.Context, out drivers.Sink, n int, up func() time.Duration) error {
+			return camera(ctx, out, up, 0, forever)
 		})
 		for i := range 40 { // at all phases of the camera, also while it delivers
 			time.Sleep(time.Second + time.Duration(i)*7*time.Millisecond)
@@ -268,9 +261,8 @@ func TestAttachDuringFlow(t *testing.T) {
 
 func TestPauseKeepsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var r *rig
-		r = start(t, Options{}, func(ctx context.Context, out drivers.Sink, n int) error {
-			return camera(ctx, out, r.up, 0, forever)
+		r := start(t, Options{}, func(ctx context.Context, out drivers.Sink, n int, up func() time.Duration) error {
+			return camera(ctx, out, up, 0, forever)
 		})
 		var g got
 		r.Attach(&g)
@@ -317,8 +309,7 @@ func TestRunsBeginAnew(t *testing.T) {
 		{"a late delivery is no new run", 0, 3 * time.Second, 1},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			var r *rig
-			r = start(t, Options{}, func(ctx context.Context, out drivers.Sink, n int) error {
+			r := start(t, Options{}, func(ctx context.Context, out drivers.Sink, n int, up func() time.Duration) error {
 				out.Open(drivers.Description{Formats: []*drivers.Format{video}})
 				for k := int64(0); ; k++ {
 					wait, dts := 40*time.Millisecond, k*3600
@@ -331,7 +322,7 @@ func TestRunsBeginAnew(t *testing.T) {
 					if !sleep(ctx, wait) {
 						return ctx.Err()
 					}
-					out.Sample(drivers.Sample{Format: video, PTS: dts, DTS: dts, Arrival: r.up(), Keyframe: k%25 == 0, Data: []byte{1}})
+					out.Sample(drivers.Sample{Format: video, PTS: dts, DTS: dts, Arrival: up(), Keyframe: k%25 == 0, Data: []byte{1}})
 				}
 			})
 			var g got
@@ -360,9 +351,8 @@ func TestRunsBeginAnew(t *testing.T) {
 
 func TestReconnectIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var r *rig
-		r = start(t, Options{}, func(ctx context.Context, out drivers.Sink, n int) error {
-			return camera(ctx, out, r.up, int64(n)*1e9, 25*12)
+		r := start(t, Options{}, func(ctx context.Context, out drivers.Sink, n int, up func() time.Duration) error {
+			return camera(ctx, out, up, int64(n)*1e9, 25*12)
 		})
 		var g got
 		r.Attach(&g)
@@ -383,12 +373,11 @@ func TestReconnectIsTold(t *testing.T) {
 
 func TestDeadCameraLeavesNoOldPreroll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var r *rig
-		r = start(t, Options{}, func(ctx context.Context, out drivers.Sink, n int) error {
+		r := start(t, Options{}, func(ctx context.Context, out drivers.Sink, n int, up func() time.Duration) error {
 			if n > 1 {
 				return errors.New("unplugged")
 			}
-			return camera(ctx, out, r.up, 0, 25*30)
+			return camera(ctx, out, up, 0, 25*30)
 		})
 		time.Sleep(35 * time.Second)
 		if r.Earliest() == 0 {
@@ -405,10 +394,9 @@ func TestDeadCameraLeavesNoOldPreroll(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 100_000
-		var r *rig
 		most := int64(0)
-		r = start(t, Options{Preroll: time.Hour, PrerollBytes: limit}, func(ctx context.Context, out drivers.Sink, n int) error {
-			return camera(ctx, out, r.up, 0, forever)
+		r := start(t, Options{Preroll: time.Hour, PrerollBytes: limit}, func(ctx context.Context, out drivers.Sink, n int, up func() time.Duration) error {
+			return camera(ctx, out, up, 0, forever)
 		})
 		for range 200 {
 			time.Sleep(100 * time.Millisecond)
@@ -429,9 +417,9 @@ func TestMemoryIsBounded(t *testing.T) {
 			}
 		}
 		checkWhole(t, g.of(0))
+		r.stop()
 		if n := len(r.channels[0].ring.items); n > 200 {
 			t.Errorf("ring of %d items for one group of pictures", n)
 		}
-		r.stop()
 	})
 }

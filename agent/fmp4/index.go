@@ -88,10 +88,8 @@ func Index(lead Track, frags []IndexEntry, reserve int) ([]byte, error) {
 	for i, f := range frags {
 		d := f.Duration
 		if i+1 < len(frags) {
-			if frags[i+1].Time < f.Time {
-				return nil, fmt.Errorf("fmp4: index: fragment %d begins before fragment %d", i+1, i)
-			}
-			d = frags[i+1].Time - f.Time
+			// Sound that went on alone may reach beyond where the picture comes back: then nothing.
+			d = max(frags[i+1].Time, f.Time) - f.Time
 		}
 		if f.Size < 16 || f.Size > MaxFragment || d > math.MaxUint32 {
 			return nil, fmt.Errorf("fmp4: index: fragment %d: %d bytes, %d ticks", i, f.Size, d)
