@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -142,7 +143,7 @@ func encode(args ...string) (*clip, error) {
 		s.At = time.Duration(s.DTS) * time.Second / time.Duration(f.ClockHz)
 		c.samples = append(c.samples, s)
 	}
-	slices.SortStableFunc(c.samples, func(a, b drivers.Sample) int { return int(a.At - b.At) })
+	slices.SortStableFunc(c.samples, func(a, b drivers.Sample) int { return cmp.Compare(a.At, b.At) })
 	return c, nil
 }
 
@@ -349,7 +350,7 @@ func (r *room) play(s *record.Session, zero time.Duration, parts ...part) {
 			all = append(all, item{p.ch, m})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b item) int { return int(a.At - b.At) })
+	slices.SortStableFunc(all, func(a, b item) int { return cmp.Compare(a.At, b.At) })
 	for _, i := range all {
 		if d := i.At - r.up(); d > 0 {
 			time.Sleep(d)
