@@ -223,6 +223,35 @@ func TestLastDiskFails(t *testing.T) {
 	})
 }
 
+// TestUnplugged: an absent disk's folder is not made, and a mount point left empty is not written to.
+func TestUnplugged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, 2, nil)
+		<-r.rec.Ready()
+		gone := r.disks[0] + ".away"
+		if err := os.Rename(r.disks[0], gone); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(r.disks[0], 0o755); err != nil {
+			t.Fatal(err)
+		}
+		s := r.open(sessionID, "face")
+		time.Sleep(time.Second)
+		sealed := r.seal(s, "button")
+		if sealed.Err != nil || len(sealed.Disks) != 1 || sealed.Disks[0] != r.disks[1] || len(sealed.Failed) != 1 {
+			t.Errorf("sealed %+v", sealed)
+		}
+		time.Sleep(2 * record.DefaultRetry)
+		if st := r.rec.Disks()[0]; st.OK || st.Cause != "unplugged" {
+			t.Errorf("status %+v", st)
+		}
+		r.stop()
+		if _, err := os.Stat(filepath.Join(r.disks[0], "sessions")); err == nil {
+			t.Error("a session was written beside the mount point")
+		}
+	})
+}
+
 // TestFloor: at the floor a session ends by itself and is sealed on every disk.
 func TestFloor(t *testing.T) {
 	cam := get(t, camera)

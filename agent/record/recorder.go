@@ -26,7 +26,8 @@ type Recorder struct {
 	wg       sync.WaitGroup // sessions and what they started
 }
 
-// New checks the options. Nothing runs before [Recorder.Run].
+// New checks the options. Nothing runs before [Recorder.Run]. The folders of the disks are not made: one
+// that does not exist counts as unplugged, lest a session be written beside a mount point.
 func New(o Options) (*Recorder, error) {
 	if err := o.valid(); err != nil {
 		return nil, err

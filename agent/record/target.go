@@ -40,6 +40,10 @@ func (t *target) fail(e DiskEvent) {
 
 // open makes the folder with the certificates and an empty log (W3).
 func (t *target) open(certs []certFile) error {
+	// The disk may have been pulled out since it was last looked at, and its mount point be left.
+	if id, err := readDiskID(t.d.files, t.d.path); err != nil || id != t.d.diskID() {
+		return errors.Join(errUnplugged, err)
+	}
 	if err := t.d.files.Mkdir(t.dir); err != nil {
 		return err
 	}
