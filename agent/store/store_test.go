@@ -14,10 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"minglu/agent/evidence"
 )
 
 const idA, idB, idC = "20260301T080000Z-0000000a", "20260301T090000Z-0000000b", "20260302T080000Z-0000000c"
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func openTest(t testing.TB) *Store {
 	t.Helper()

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 
 	"minglu/agent/durable"
 	"minglu/agent/evidence"
+	"minglu/agent/fmp4"
 )
 
 // Limits on the small files of a session.
@@ -111,7 +113,7 @@ func (j *job) judge(all []*replica) error {
 		}
 		j.copies = append(j.copies, c)
 	}
-	slices.SortStableFunc(j.copies, func(a, b *replica) int { return int(b.dec.End - a.dec.End) })
+	slices.SortStableFunc(j.copies, func(a, b *replica) int { return cmp.Compare(b.dec.End, a.dec.End) })
 	if len(j.copies) == 0 {
 		return nil
 	}
@@ -313,6 +315,9 @@ func (st *state) line(l evidence.Line) error {
 		}
 		if !goodName(s.File) {
 			return fmt.Errorf("segment file name %.80q", s.File)
+		}
+		if s.InitLen < 16 || s.InitLen > fmp4.MaxInit || s.Reserve < 8 || s.Reserve > evidence.MaxReserve {
+			return fmt.Errorf("%s: init_len %d or reserve %d is out of range", s.File, s.InitLen, s.Reserve)
 		}
 		st.segments = append(st.segments, s)
 		if st.channels[s.Ch] == nil {

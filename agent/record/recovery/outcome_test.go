@@ -7,8 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"minglu/agent/durable"
 	"minglu/agent/record/recovery"
 )
 
@@ -254,5 +256,98 @@ func TestEnds(t *testing.T) {
 	_, err := recovery.Run(context.Background(), o)
 	if err != nil || len(seen) != 1 || seen[0] != (recovery.Progress{Session: session, N: 1, Of: 1}) {
 		t.Errorf("progress %+v, %v", seen, err)
+	}
+}
+
+// The digest of a closed segment is read back in the background: the next one may open first.
+func TestTwoSegmentsOpen(t *testing.T) {
+	w := newWorld(t)
+	w.late = true
+	for i := range 6 {
+		w.cycle(i == 2)
+	}
+	d := w.disk("a", 4)
+	w.tail(d, 4, tail{media(all), none})
+	extend(t, d, "face-00001.mp4", w.batches[1].media["face-00001.mp4"]) // whole, but not the last segment
+	w.recover(d)
+	r := w.verify(d)
+	if r.Exit != 3 || spans(r, "face") != "intact 0-2000, recovered 2000-2500, gap 2500-40000" {
+		t.Errorf("verify exits %d, face %q: %s", r.Exit, spans(r, "face"), brief(r))
+	}
+}
+
+// A hole before a whole fragment is a gap with its own cause, not a stretch of time made up.
+func TestHoleBeforeRecovered(t *testing.T) {
+	w := tenCycles(t)
+	d := w.disk("a", 6)
+	for _, name := range []string{"face-00002.mp4", "voice-00002.mp4"} {
+		extend(t, d, name, w.batches[7].media[name])
+	}
+	w.recover(d)
+	r := w.verify(d)
+	if want := "intact 0-3000, gap 3000-3500, recovered 3500-4000, gap 4000-40000"; r.Exit != 3 || spans(r, "face") != want || spans(r, "voice") != want {
+		t.Errorf("verify exits %d, face %q, voice %q: %s", r.Exit, spans(r, "face"), spans(r, "voice"), brief(r))
+	}
+}
+
+// A fragment that begins before the last signed one ends is not accepted.
+func TestOverlapIsNotRecovered(t *testing.T) {
+	w := tenCycles(t)
+	d := w.disk("a", 7)
+	extend(t, d, "face-00002.mp4", w.batches[6].media["face-00002.mp4"])
+	w.recover(d)
+	if r := w.verify(d); r.Exit != 3 || spans(r, "face") != "intact 0-3500, gap 3500-40000" {
+		t.Errorf("verify exits %d, face %q: %s", r.Exit, spans(r, "face"), brief(r))
+	}
+}
+
+// fullLayer fails every write below a folder.
+type fullLayer struct {
+	durable.Layer
+	dir string
+}
+
+func (l fullLayer) OpenFile(name string, flag int, perm os.FileMode) (durable.Handle, error) {
+	if strings.HasPrefix(name, l.dir) && flag != os.O_RDONLY {
+		return nil, syscall.ENOSPC
+	}
+	return l.Layer.OpenFile(name, flag, perm)
+}
+
+func TestOneDiskFull(t *testing.T) {
+	w := tenCycles(t)
+	a, b := w.disk("a", 6), w.disk("b", 4)
+	w.tail(b, 4, tail{media(all), half})
+	before := contents(t, folder(b))
+	rep, err := recovery.Run(context.Background(), w.options(fullLayer{fastLayer(t), b.Dir}, a, b))
+	if err != nil || len(rep.Items) != 1 || rep.Items[0].Outcome != recovery.Recovered || len(rep.Items[0].Notes) == 0 {
+		t.Fatalf("Run() = %+v, %v; want it recovered on the other disk, with a note", rep, err)
+	}
+	if r := w.verify(a); r.Exit != 3 || spans(r, "face") != "intact 0-3000, gap 3000-40000" {
+		t.Errorf("verify exits %d, face %q: %s", r.Exit, spans(r, "face"), brief(r))
+	}
+	if diff := differ(before, contents(t, folder(b))); len(diff) > 0 {
+		t.Errorf("the full disk changed in %q", diff)
+	}
+	if it := w.recover(a, b); it.Outcome != recovery.Recovered || it.Err != nil { // space was made
+		t.Errorf("item %+v", it)
+	}
+	if diff := differ(contents(t, folder(a)), contents(t, folder(b))); len(diff) > 0 {
+		t.Errorf("the disks differ in %q", diff)
+	}
+}
+
+// A segment closed long ago that a disk lacks is copied whole, index and all.
+func TestOldSegmentIsCopied(t *testing.T) {
+	w := tenCycles(t)
+	a, b := w.disk("a", 8), w.disk("b", 8)
+	must(t, os.Remove(filepath.Join(folder(b), "face-00001.mp4")))
+	must(t, os.Truncate(filepath.Join(folder(b), "voice-00001.mp4"), 1000))
+	w.recover(a, b)
+	if diff := differ(contents(t, folder(a)), contents(t, folder(b))); len(diff) > 0 {
+		t.Errorf("the disks differ in %q", diff)
+	}
+	if r := w.verify(b); r.Exit != 3 {
+		t.Errorf("verify exits %d: %s", r.Exit, brief(r))
 	}
 }

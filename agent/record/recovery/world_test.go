@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/emmansun/gmsm/sm3"
+	"go.uber.org/goleak"
 
 	"minglu/agent/clock"
 	"minglu/agent/durable"
@@ -43,6 +44,14 @@ const (
 // start is the wall time of media time 0, which is 10 s after boot.
 var start = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 
+// What main hands over satisfies what recovery asks for.
+var (
+	_ recovery.Ledger = (*ledger.Ledger)(nil)
+	_ recovery.Log    = (*ledger.SessionLog)(nil)
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
 // world is a device: its key, its ledger, its session as it would be on a disk, batch by batch.
 type world struct {
 	testing.TB
@@ -58,6 +67,7 @@ type world struct {
 	log     *ledger.SessionLog
 	batches []batch
 	chans   []*chanState
+	late    bool // segments are not closed when the next one opens
 }
 
 // batch is what one sign line covers.
@@ -183,7 +193,7 @@ func (w *world) cycle(roll bool, lines ...any) {
 	b := batch{media: map[string][]byte{}, index: map[string][]byte{}}
 	w.clock.T, w.clock.Up = w.clock.T.Add(cycleUS*time.Microsecond), w.clock.Up+cycleUS*time.Microsecond
 	for _, c := range w.chans {
-		if roll && c.seg > 0 {
+		if roll && c.seg > 0 && !w.late {
 			w.closeSegment(c, &b)
 		}
 		if roll || c.seg == 0 {
