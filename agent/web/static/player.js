@@ -117,6 +117,7 @@ class Channel {
             await this.turn(() => this.buffer.changeType(this.type));
           }
           await this.append(await this.bytes(first.seg, first.seg.init.off, first.seg.init.len), generation);
+          if (generation !== this.generation) return; // the init may not have gone in
           this.seg = first.seg;
         }
         const bytes = await this.bytes(first.seg, first.off, this.parts[last].off + this.parts[last].len - first.off);

@@ -45,10 +45,11 @@ function bar(s) {
   const c = s.clock;
   put($("clock"), clock(c.t));
   $("clock").title = utc(c.t);
-  const bound = c.error_us < 0 ? t("误差未知", "error unknown") : "±" + (c.error_us < 1e6 ? Math.ceil(c.error_us / 1000) + " ms" : (c.error_us / 1e6).toFixed(1) + " s");
-  const src = sources[c.source] || [c.source, c.source];
-  put($("bound"), bound + " " + (c.quality === "good" ? "✓" : c.quality === "fair" ? "~" : "✕ " + src[english ? 1 : 0]));
-  $("bound").title = t("时钟来源：", "Clock: ") + src[english ? 1 : 0];
+  const src = (sources[c.source] || [c.source, c.source])[english ? 1 : 0];
+  const ms = c.error_us / 1000;
+  const bound = ms < 0 ? "" : "±" + (ms < 1000 ? Math.ceil(ms) + " ms" : (ms / 1000).toFixed(1) + " s");
+  put($("bound"), c.quality === "good" ? bound + " ✓" : c.quality === "fair" ? bound + " ~" : "✕ " + (bound || t("未校时", "unverified")));
+  $("bound").title = t("时钟来源：", "Clock: ") + src + (ms < 0 ? t("，误差未知", ", error unknown") : "");
   const bad = s.faults.filter((f) => f.severity !== "notice").length;
   $("impaired").hidden = bad === 0;
   put($("impaired"), "⚠ " + bad + " " + t("项故障", bad === 1 ? "fault" : "faults"));
@@ -164,7 +165,7 @@ function foot(s) {
   const now = disks.map((e) => e.textContent).join();
   if ($("disks").dataset.now !== now) {
     $("disks").dataset.now = now;
-    $("disks").replaceChildren(...disks.flatMap((e, i) => (i ? ["  ", e] : [e])));
+    $("disks").replaceChildren(...disks.flatMap((e) => [e, " "]));
   }
   put($("climate"), s.climate ? s.climate.celsius.toFixed(1) + " ℃" + (s.climate.humidity < 0 ? "" : " " + Math.round(s.climate.humidity) + " %") : "");
   put($("lamp"), s.lamp ? (lamps[s.lamp] || [s.lamp, s.lamp])[english ? 1 : 0] : "");

@@ -6,6 +6,10 @@ import { finding, timebar, verdict } from "./timebar.js";
 const id = document.body.dataset.session;
 const path = "/sessions/" + encodeURIComponent(id);
 const flags = { drill: t("演练", "drill"), minor: t("未成年人", "minor"), secret: t("涉密", "secret") };
+const triggers = {
+  button: t("按钮", "button"), door: t("门磁", "door"), presence: t("有人进入", "presence"), page: t("页面", "page"), message: t("远程命令", "message"),
+  scan: t("扫码", "scan"), schedule: t("排期", "schedule"), power: t("断电后接续", "continued after power loss"),
+};
 let session;
 let player;
 
@@ -34,8 +38,8 @@ function facts(s) {
     [t("编号", "Id"), s.id], [t("开始", "Opened"), when(s.opened), utc(s.opened)], [t("结束", "Closed"), when(s.closed), utc(s.closed)],
     [t("时长", "Length"), span(s.duration_us / 1000)], [t("案号", "Case"), s.case], [t("事项", "Matter"), matter(s.matter)],
     [t("执法人员", "Officers"), officers(s.officers)], [t("性质", "Kind"), s.flags.map((f) => flags[f] || f).join("、")],
-    [t("单位", "Body"), s.body.name], [t("房间", "Room"), s.room], [t("设备", "Device"), s.device], [t("起因", "Trigger"), s.trigger],
-    [t("结束原因", "Why it ended"), s.reason], [t("接续", "Continues"), s.continues],
+    [t("单位", "Body"), s.body.name], [t("房间", "Room"), s.room], [t("设备", "Device"), s.device], [t("起因", "Trigger"), triggers[s.trigger] || s.trigger],
+    [t("结束原因", "Why it ended"), triggers[s.reason] || s.reason], [t("接续", "Continues"), s.continues],
     ...s.breaks.map((b) => [t("暂停", "Break"), `${span(b.from / 1000)} – ${b.to < 0 ? "…" : span(b.to / 1000)}　${b.reason}　${b.who}`]),
     [t("大小", "Size"), size(s.size_bytes)], [t("磁盘", "Disks"), s.disks.join("、")],
   ];
@@ -66,7 +70,7 @@ function files(media) {
   $("files").replaceChildren(...media.flatMap((c) => c.segments.map((s) => el("li", {},
     el("a", { href: c.url(s.n) + "?download=1", download: "" }, s.file || `${c.id} ${s.n}`),
     el("span", {}, `${span(s.start / 1000)} – ${span((s.start + s.duration) / 1000)}`),
-    el("span", { class: "muted" }, `${size(s.size)} · ${s.codecs.join(", ")}`)))));
+    el("span", { class: "muted" }, [size(s.size), ...s.codecs].join(" · "))))));
 }
 
 /** Called by the player whenever its time or state moved. */
