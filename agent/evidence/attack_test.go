@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/pem"
 	"io/fs"
 	"math/big"
 	"slices"
@@ -203,6 +204,39 @@ func TestInsiderAttacks(t *testing.T) {
 			forged.d, forged.cert = victim.d, selfMadeFor(mine, victim.d)
 			s.dev = &forged
 		}, "another device's key"},
+		{"a certificate that may also sign others", func(s *script) {
+			s.dev = s.dev.withUsage(func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign })
+		}, "key usage"},
+		{"a certificate for TLS", func(s *script) {
+			s.dev = s.dev.withUsage(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })
+		}, "extended key usage"},
+		{"a line after the seal", func(s *script) { s.afterSeal = true }, "after the seal"},
+		{"uptime falls", edit(`"type":"close","up":`, `"type":"close","up":0,"was":`), "uptime falls"},
+		{"a line number is wrong", edit(`"seq":9,`, `"seq":8,`), "is not the line number"},
+		{"a resume without a pause", func(s *script) {
+			s.edit = func(l string) string {
+				if strings.Contains(l, `"type":"mark"`) {
+					return strings.NewReplacer(`"salt"`, `"reason":"","salt"`, `"text":"出示证据",`, "", `"mark"`, `"resume"`).Replace(l)
+				}
+				return l
+			}
+		}, "resume while the session is running"},
+		{"a pause within a pause", func(s *script) { s.pause = map[int]int{1: 1}; edit(`"type":"resume"`, `"type":"pause"`)(s) }, "pause while the session is paused"},
+		{"a file name that is not the segment's", edit(`"file":"face-00001.mp4"`, `"file":"face-00007.mp4"`), "is not the name of segment 1"},
+		{"another timescale than the init's", edit(`"timescale":90000`, `"timescale":45000`), "timescale is not the one"},
+		{"a size that the fragments do not fill", func(s *script) {
+			s.edit = func(l string) string {
+				if strings.Contains(l, `"segment.close"`) {
+					return strings.Replace(l, `"size":`, `"size":1`, 1)
+				}
+				return l
+			}
+		}, "its fragments end at"},
+		{"a SHA-256 that is not the file's", func(s *script) { s.edit = zeroDigest("sha256") }, "SHA-256 or SM3"},
+		{"an SM3 that is not the file's", func(s *script) { s.edit = zeroDigest("sm3") }, "SHA-256 or SM3"},
+		{"an origin of another session", edit(goldenGen+"/"+goldenID, goldenGen+"/20260301T013000Z-ffffffff"), "field says"},
+		{"an id of another device", edit(`"device":{"board":"sim","id":"5`, `"device":{"board":"sim","id":"6`), "is not that of the origin"},
+		{"fragments that close does not count", edit(`"fragments":{"face":4`, `"fragments":{"face":3`), "close counts 3"},
 	} {
 		s := goldenScript()
 		tt.make(&s)
@@ -210,6 +244,22 @@ func TestInsiderAttacks(t *testing.T) {
 		if b := asJSON(t, r); r.Exit != 1 && r.Exit != 2 || !bytes.Contains(b, []byte(tt.says)) {
 			t.Errorf("%s: exit %d, want 1 or 2 and %q in\n%s", tt.rule, r.Exit, tt.says, b)
 		}
+	}
+}
+
+// edit changes words of a log line before it is signed.
+func edit(old, to string) func(*script) {
+	return func(s *script) { s.edit = func(l string) string { return strings.Replace(l, old, to, 1) } }
+}
+
+// zeroDigest makes a digest of segment.close lines another one.
+func zeroDigest(key string) func(string) string {
+	return func(l string) string {
+		if i := strings.Index(l, `"`+key+`":"`); i >= 0 && strings.Contains(l, `"segment.close"`) {
+			i += len(key) + 4
+			return l[:i] + strings.Repeat("0", 64) + l[i+64:]
+		}
+		return l
 	}
 }
 
@@ -222,6 +272,15 @@ func TestAnotherKeyOfTheSameAuthority(t *testing.T) {
 	o := evidence.VerifyOptions{Path: goldenID, Require: 1, Trust: trust}
 	if r := evidence.Verify(s.make().files, o); r.Exit != 0 {
 		t.Errorf("a device of a trusted authority: exit %d\n%s", r.Exit, asJSON(t, r))
+	}
+	for when, want := range map[time.Duration]int{-time.Hour: 3, time.Hour: 0} {
+		list := must(x509.CreateRevocationList(nil, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: goldenStart, NextUpdate: goldenStart.AddDate(1, 0, 0),
+			RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: s.dev.cert.SerialNumber, RevocationTime: goldenStart.Add(when)}}}, ca.cert, ca.key))
+		revoked := must(evidence.ReadTrust(fstest.MapFS{"ca/root.pem": {Data: evidence.MarshalCertsPEM(ca.cert)},
+			"ca/revoked.crl": {Data: pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: list})}}))
+		if r := evidence.Verify(s.make().files, evidence.VerifyOptions{Path: goldenID, Require: 1, Trust: revoked}); r.Exit != want {
+			t.Errorf("revoked %s after the start: exit %d, want %d\n%s", when, r.Exit, want, asJSON(t, r))
+		}
 	}
 	victim := s.dev.d
 	s.dev = newDevice("another", ca)
@@ -305,6 +364,9 @@ func TestDisk(t *testing.T) {
 		b.head(s2.id, g2)
 		b.sealed(goldenID, g.files)
 	}
+	short := goldenScript()
+	short.cut = true
+	cut := short.make()
 	other := goldenScript()
 	other.opener = func(o *evidence.Open) { o.Trigger = "door" }
 	resigned := must(evidence.SignManifest(g.files["manifest.json"].Data, []*x509.Certificate{s.dev.cert}, s.dev.key, time.UnixMicro(0)))
@@ -330,6 +392,18 @@ func TestDisk(t *testing.T) {
 		{"the manifest and its signature are gone, the log's end too", disk(ledgerFor(s.dev, heads), map[string]fstest.MapFS{
 			goldenID: editLog(func(l [][]byte) [][]byte { return l[:len(l)-6] })(with(with(g.files, "manifest.json", nil), "manifest.json.p7s", nil)), s2.id: g2.files}), 1, "the ledger knows"},
 		{"a ledger of another device", disk(ledgerFor(newDevice("another", nil), heads), both), 2, "no signature holds"},
+		{"a second seal of another manifest does not replace the first", disk(ledgerFor(s.dev, func(b *book) {
+			heads(b)
+			b.sealed(goldenID, resignedFiles)
+		}), map[string]fstest.MapFS{goldenID: resignedFiles, s2.id: g2.files}), 1, "sealed with"},
+		{"it was lost with a disk, a person entered", disk(ledgerFor(s.dev, func(b *book) {
+			heads(b)
+			b.add(evidence.LostTail{Common: b.common("lost"), Session: s2.id, Size: 1, Disk: "b", Cause: "broken"})
+		}), one), 3, "lost with a disk, a person entered: broken"},
+		{"its end was lost with a disk, a person entered", disk(ledgerFor(s.dev, func(b *book) {
+			heads(b)
+			b.add(evidence.LostTail{Common: b.common("lost"), Session: goldenID, Size: 20, Disk: "b", Cause: "broken"})
+		}), map[string]fstest.MapFS{goldenID: cut.files, s2.id: g2.files}), 1, "lost with a disk, a person entered: broken"},
 		{"a changed ledger", func() fstest.MapFS {
 			b := ledgerFor(s.dev, heads)
 			b.sign()
@@ -352,6 +426,13 @@ func TestTwoDisks(t *testing.T) {
 	other.opener = func(o *evidence.Open) { o.Trigger = "door" }
 	longer := goldenScript()
 	longer.cut = true
+	resealed := func() fstest.MapFS { // the same signed lines, cut and recovered on the other disk
+		s := goldenScript()
+		s.cut = true
+		r := s.make()
+		r.recover(0)
+		return r.files
+	}()
 	damaged := editFile("face-00001.mp4", func(b []byte) []byte { b[len(b)-1]++; return b })(g.files)
 	for _, tt := range []struct {
 		rule string
@@ -364,11 +445,52 @@ func TestTwoDisks(t *testing.T) {
 		{"one copy stopped early", g.files, longer.make().files, 0, "intact"},
 		{"one copy is gone", with(g.files, "log.jsonl", nil), g.files, 0, "not checkable"},
 		{"one copy tells another story", g.files, other.make().files, 1, "another story"},
+		{"one copy was sealed with another manifest", g.files, resealed, 1, "another manifest"},
 	} {
 		r := evidence.VerifyPlaces([]evidence.Place{{Path: "a/" + goldenID, FS: tt.a}, {Path: "b/" + goldenID, FS: tt.b}},
 			evidence.VerifyOptions{Require: 1, Trust: goldenTrust})
 		if b := asJSON(t, r); r.Exit != tt.exit || !bytes.Contains(b, []byte(tt.says)) || len(r.Sessions) != 1 {
 			t.Errorf("%s: exit %d, want %d and %q in\n%s", tt.rule, r.Exit, tt.exit, tt.says, b)
+		}
+	}
+}
+
+// TestRecoveryBase: a recovery file continues a state that the log really signed, of this session.
+func TestRecoveryBase(t *testing.T) {
+	for rule, change := range map[string]func(*golden){
+		"another root": func(g *golden) {
+			g.edit = func(l string) string { return strings.Replace(l, g.lastRoot(), evidence.Hash{}.String(), 1) }
+		},
+		"another session": func(g *golden) {
+			g.edit = func(l string) string { return strings.Replace(l, `"of":"minglu/`, `"of":"minglu/0`, 1) }
+		},
+	} {
+		s := goldenScript()
+		s.cycles, s.segment, s.cut = 2, 8, true
+		g := s.make()
+		change(g)
+		g.recover(1)
+		if r := answer(goldenID, g.files); r.Exit != 1 || !bytes.Contains(asJSON(t, r), []byte("no log here has that state")) {
+			t.Errorf("%s: exit %d\n%s", rule, r.Exit, asJSON(t, r))
+		}
+	}
+}
+
+// TestLedgerFork: two copies of one ledger that tell different stories.
+func TestLedgerFork(t *testing.T) {
+	g := goldenScript().make()
+	a := ledgerFor(g.dev, func(b *book) { b.head(goldenID, g) })
+	b := ledgerFor(g.dev, func(b *book) { b.sealed(goldenID, g.files) })
+	sessions := map[string]fstest.MapFS{goldenID: g.files}
+	for _, tt := range []struct {
+		rule string
+		b    *book
+		exit int
+	}{{"the same", a, 0}, {"another", b, 1}} {
+		r := evidence.VerifyPlaces([]evidence.Place{{Path: "a", FS: disk(a, sessions)}, {Path: "b", FS: disk(tt.b, sessions)}},
+			evidence.VerifyOptions{Require: 1, Trust: goldenTrust})
+		if r.Exit != tt.exit {
+			t.Errorf("%s: exit %d, want %d\n%s", tt.rule, r.Exit, tt.exit, asJSON(t, r))
 		}
 	}
 }

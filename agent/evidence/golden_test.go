@@ -69,6 +69,14 @@ func selfMadeFor(dev *device, name string) *x509.Certificate {
 	return must(x509.ParseCertificate(must(x509.CreateCertificate(nil, &template, &template, &dev.key.PublicKey, dev.key))))
 }
 
+// withUsage makes the device's certificate anew, changed by f.
+func (dev device) withUsage(f func(*x509.Certificate)) *device {
+	template := *dev.cert
+	f(&template)
+	dev.cert = must(x509.ParseCertificate(must(x509.CreateCertificate(nil, &template, &template, &dev.key.PublicKey, dev.key))))
+	return &dev
+}
+
 // newAuthority makes a certification authority.
 func newAuthority(word string) *device {
 	scalar := sha256.Sum256([]byte(word))
@@ -95,7 +103,7 @@ type book struct {
 	data   []byte
 	up     int64 // µs since boot
 	st     int64
-	bad    func(line []byte) []byte // changes the next line before it is signed
+	edit   func(line string) string // changes a line before it is signed; nil: none
 }
 
 func (b *book) common(typ string) evidence.Common {
@@ -109,8 +117,8 @@ func (b *book) common(typ string) evidence.Common {
 
 func (b *book) add(v any) {
 	line := must(evidence.MarshalLine(v))
-	if b.bad != nil {
-		line, b.bad = b.bad(line), nil
+	if b.edit != nil {
+		line = []byte(b.edit(string(line)))
 	}
 	switch must(evidence.ParseLine(line)).Type {
 	case "pause", "resume", "gap", "clock", "segment.open", "segment.close":
@@ -128,22 +136,24 @@ func (b *book) sign() { b.put(must(b.dev.signer.SignLine(b.origin, &b.tree))) }
 
 // script is what a golden session does, cycle by cycle.
 type script struct {
-	dev      *device
-	id       string
-	cycles   int
-	segment  int         // cycles per segment
-	pause    map[int]int // cycle -> cycles of pause before it
-	gap      map[int]int // the same for a gap of channel face
-	hole     map[int]int // the same for a loss that nobody declares
-	late     int         // cycles from the last fragment to the close
-	paused   bool        // the session ends in a pause
-	mark     int         // cycle with a mark
-	cut      bool        // no close, no seal
-	opener   func(*evidence.Open)
-	fragment func(n int64, b []byte) []byte              // changes a fragment's bytes before they are hashed
-	line     func(n int64, f *evidence.Fragment)         // changes a fragment line before it is signed
-	reserve  func(ch string, seg int64, b []byte) []byte // changes the reserve of a segment, not what is signed of it
-	moof     func(ch string, n int64, runs []fmp4.Run) []fmp4.Run
+	dev       *device
+	id        string
+	cycles    int
+	segment   int         // cycles per segment
+	pause     map[int]int // cycle -> cycles of pause before it
+	gap       map[int]int // the same for a gap of channel face
+	hole      map[int]int // the same for a loss that nobody declares
+	late      int         // cycles from the last fragment to the close
+	afterSeal bool        // a line follows the seal, and another seal
+	paused    bool        // the session ends in a pause
+	mark      int         // cycle with a mark
+	cut       bool        // no close, no seal
+	opener    func(*evidence.Open)
+	edit      func(line string) string                    // changes log lines before they are signed
+	fragment  func(n int64, b []byte) []byte              // changes a fragment's bytes before they are hashed
+	line      func(n int64, f *evidence.Fragment)         // changes a fragment line before it is signed
+	reserve   func(ch string, seg int64, b []byte) []byte // changes the reserve of a segment, not what is signed of it
+	moof      func(ch string, n int64, runs []fmp4.Run) []fmp4.Run
 }
 
 // golden is a session being made.
@@ -171,7 +181,7 @@ const reserveLen = 256
 func (s script) make() *golden {
 	g := &golden{script: s, files: fstest.MapFS{}}
 	origin := evidence.SessionOrigin(s.dev.d, goldenGen, s.id)
-	g.log = &book{origin: origin, dev: s.dev, up: 1_000_000, st: -1}
+	g.log = &book{origin: origin, dev: s.dev, up: 1_000_000, st: -1, edit: s.edit}
 	pemFile := evidence.MarshalCertsPEM(s.dev.cert)
 	g.write("device.pem", pemFile)
 	open := evidence.Open{Common: g.log.common("open"), V: 1, Session: s.id, Origin: origin, Boot: "7f1c7c1e-0000-4000-8000-000000000001",
@@ -380,11 +390,18 @@ func (g *golden) end(log *book, reason string) {
 	g.flush()
 	log.add(evidence.Close{Common: log.common("close"), At: g.at, Reason: reason, Fragments: counts})
 	log.add(evidence.Seal{Common: log.common("seal")})
+	if g.afterSeal {
+		log.add(evidence.Mark{Common: log.common("mark"), At: g.at, Text: "late", Who: ""})
+		log.add(evidence.Seal{Common: log.common("seal")})
+	}
 	log.sign()
 }
 
 func (g *golden) seal(logs ...evidence.LogFile) {
-	m := must(evidence.DeriveManifest(logs, []evidence.FileDigest{{File: "device.pem", SHA256: hexSum(g.files["device.pem"].Data)}}))
+	m, err := evidence.DeriveManifest(logs, []evidence.FileDigest{{File: "device.pem", SHA256: hexSum(g.files["device.pem"].Data)}})
+	if err != nil {
+		return // lines that no honest device writes have no manifest
+	}
 	b := must(m.Marshal())
 	g.write("manifest.json", b)
 	g.write("manifest.json.p7s", must(evidence.SignManifest(b, []*x509.Certificate{g.dev.cert}, g.dev.key, time.UnixMicro(m.Closed.T))))
@@ -393,7 +410,7 @@ func (g *golden) seal(logs ...evidence.LogFile) {
 // recover ends a session that was cut, as recovery does: one fragment per channel behind the last
 // signature is taken, torn bytes go to aside/, the gap reaches to the next start.
 func (g *golden) recover(fragments int) {
-	log := &book{origin: evidence.RecoveryOrigin(g.log.origin, 1), dev: g.dev, up: 500_000, st: -1}
+	log := &book{origin: evidence.RecoveryOrigin(g.log.origin, 1), dev: g.dev, up: 500_000, st: -1, edit: g.edit}
 	size, root := g.log.tree.Size()-1, g.lastRoot()
 	log.add(evidence.Recovery{Common: log.common("recovery"), Of: g.log.origin, Size: size, Root: root, Boot: "7f1c7c1e-0000-4000-8000-000000000002",
 		Present: []string{"a"}, Absent: []string{}, Cause: "power lost", Src: "chrony"})
