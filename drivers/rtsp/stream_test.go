@@ -190,6 +190,79 @@ func TestStreamRules(t *testing.T) {
 	}
 }
 
+// Units of H.265 by type: CRA 21, IDR_N_LP 20, RASL_R 9, TRAIL_R 1, delimiter 35, prefix SEI 39.
+func TestStreamRulesH265(t *testing.T) {
+	vps, sps, pps := unhex("40010c01ffff01600000030090000003000003003c959409"),
+		unhex("42010101600000030090000003000003003ca00a080f16595952930bc05a020000030002000003003210"), unhex("4401c073c189")
+	sdp := "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns= \r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\na=control:trackID=0\r\n" +
+		"m=audio 0 RTP/AVP 97\r\na=rtpmap:97 opus/48000/2\r\na=control:trackID=1\r\n"
+	unit := func(kind, n byte) []byte { return []byte{kind << 1, 1, 0x80 | n, n} }
+	text := func(kind, n byte) string { return fmt.Sprintf("00000004%x", unit(kind, n)) }
+	begin := func(c *camConn, ts uint32) {
+		for _, b := range [][]byte{{35 << 1, 1, 0x50}, vps, sps, pps} {
+			c.rtp(0, ts, false, b...)
+		}
+	}
+	for _, tt := range []struct {
+		rule string
+		play func(c *camConn)
+		want []string
+		lost []string
+	}{
+		{"leading pictures of an open group are dropped when decoding begins there", func(c *camConn) {
+			begin(c, 0)
+			c.rtp(0, 0, true, unit(21, 1)...)
+			c.rtp(0, 3600, true, unit(9, 2)...)
+			c.rtp(0, 7200, true, unit(1, 3)...)
+			c.rtp(0, 10800, true, unit(21, 4)...)
+			c.rtp(0, 14400, true, unit(9, 5)...)
+		}, []string{"0:0:key:" + text(21, 1), "0:7200:delta:" + text(1, 3), "0:10800:key:" + text(21, 4), "0:14400:delta:" + text(9, 5)},
+			[]string{"0: 1 frames without their reference picture"}},
+		{"fragments (FU) are put together", func(c *camConn) {
+			begin(c, 0)
+			c.rtp(0, 0, false, 49<<1, 1, 0x80|20, 0x81, 1)
+			c.rtp(0, 0, false, 49<<1, 1, 20, 2)
+			c.rtp(0, 0, true, 49<<1, 1, 0x40|20, 3)
+		}, []string{"0:0:key:000000062801" + "81010203"}, nil},
+		{"aggregates (AP) are taken apart", func(c *camConn) {
+			begin(c, 0)
+			c.rtp(0, 0, true, 48<<1, 1, 0, 3, 39<<1, 1, 9, 0, 4, 20<<1, 1, 0x81, 1)
+		}, []string{"0:0:key:000000034e0109" + text(20, 1)}, nil},
+		{"a missing packet drops up to the next keyframe", func(c *camConn) {
+			begin(c, 0)
+			c.rtp(0, 0, true, unit(20, 1)...)
+			c.rtp(0, 3600, false, 49<<1, 1, 0x80|1, 0x81, 1)
+			c.seq[0]++
+			c.rtp(0, 3600, true, 49<<1, 1, 0x40|1, 3)
+			c.rtp(0, 7200, true, unit(1, 2)...)
+			begin(c, 10800)
+			c.rtp(0, 10800, true, unit(20, 3)...)
+		}, []string{"0:0:key:" + text(20, 1), "0:10800:key:" + text(20, 3)},
+			[]string{"0: 1 1 RTP packets missing", "0: 1 frames without their reference picture"}},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			t.Parallel()
+			cam := &fakeCamera{sdp: sdp, session: "1", play: func(c *camConn) {
+				tt.play(c)
+				c.rtp(1, 0, true, 0xF8, 0xFF)
+			}}
+			s := newSink()
+			err := s.run(t, mustNew(t, Options{URL: cam.start(t)}), func() bool {
+				return len(s.samples) > 0 && s.samples[len(s.samples)-1].Track == 1
+			})
+			if asProblem(err) != nil {
+				t.Fatalf("Run() = %v, want to be stopped", err)
+			}
+			if got := each(s.samples[:len(s.samples)-1]); !slices.Equal(got, tt.want) || !slices.Equal(s.lost, tt.lost) {
+				t.Errorf("samples\n%q, want\n%q; lost %q, want %q", got, tt.want, s.lost, tt.lost)
+			}
+			if f := s.desc[0].Formats[0]; f.Width != 320 || f.Height != 240 || !bytes.Equal(f.VPS, vps) {
+				t.Errorf("opened with %+v", f)
+			}
+		})
+	}
+}
+
 func TestNewParameterSetsMakeANewFormat(t *testing.T) {
 	t.Parallel()
 	sps640, sps320, pps := testSets()

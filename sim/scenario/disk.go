@@ -92,7 +92,7 @@ func (d *Disk) Fill(t testing.TB, left int64) (ballast string) {
 	if err := syscall.Statfs(d.Dir, &st); err != nil {
 		t.Fatal(err)
 	}
-	size := int64(st.Bavail)*st.Bsize - left
+	size := int64(st.Bavail)*int64(st.Bsize) - left
 	ballast = filepath.Join(d.Dir, "ballast")
 	f, err := os.Create(ballast)
 	if err != nil {
