@@ -88,7 +88,7 @@ func (a *agent) startSession(x room.Open) {
 	}
 	log := ledger.NewSessionLog(ledger.LogOptions{Origin: evidence.SessionOrigin(a.id.D, a.ledger.Generation(), id), Signer: a.signer, Now: a.clock.Now})
 	o := record.Opening{
-		Session: id, Log: log, Zero: zero, Certs: a.id.Certs(), Key: a.id.Key,
+		Session: id, Log: log, Zero: zero, Trigger: st.Started, Certs: a.id.Certs(), Key: a.id.Key,
 		Open: evidence.Open{
 			Origin: evidence.SessionOrigin(a.id.D, a.ledger.Generation(), id), Boot: a.boot, Body: body, Trigger: string(x.By), SW: buildVersion(),
 			Device: evidence.Device{ID: a.id.D, Name: a.cfg.Device.Name, Room: a.cfg.Device.Room, Board: a.cfg.Board, SW: buildVersion()},
@@ -114,6 +114,7 @@ func (a *agent) startSession(x room.Open) {
 	a.mu.Unlock()
 	if x.Paused {
 		st := a.loop.State()
+		a.capture.Pause()
 		s.Pause(st.PausedHow.Reason, st.PausedHow.Who)
 		c.pause(0, now.Up, st.PausedHow.Reason, st.PausedHow.Who)
 	} else {
@@ -139,15 +140,16 @@ func (a *agent) follow(c *current) {
 	select {
 	case <-c.session.Failed():
 		a.log.Error("the session lost its last disk", "session", c.id)
-		a.loop.Fault("room.nothing", "", true)
-		a.loop.Send(room.Stop{Reason: "disk-failed", Who: "rule"})
-	case <-c.session.Done():
+		a.loop.Send(room.Lost{Session: c.id, Cause: "disk-failed"})
+	case <-c.session.Done(): // asked for, or its last disk is full; the room knows which
+		a.loop.Send(room.Lost{Session: c.id, Cause: "disk-full"})
 	}
 }
 
 // finish ends the session's media at once and seals beside whatever comes next.
 func (a *agent) finish(c *current, reason string) {
-	if c == nil {
+	if c == nil { // it could never be opened, and is not wanted any more
+		a.loop.Fault("room.nothing", "", false)
 		return
 	}
 	a.capture.Detach()

@@ -22,6 +22,7 @@ const (
 	sealWithin  = 9 * time.Second  // a running session is sealed within this, or left to recovery
 	pollClimate = 10 * time.Second // the air of a room changes slowly
 	inputRetry  = 2 * time.Second  // a button that was unplugged is looked for again
+	absentWait  = 30 * time.Second // for disks, before a repair goes on without them
 	readyWithin = 5 * time.Second  // disks that have not been looked at by then count as absent
 )
 
@@ -148,9 +149,25 @@ func (a *agent) begin(ctx context.Context) error {
 		}
 	}
 	if len(pending) > 0 {
+		a.awaitDisks(ctx)
 		a.repair(ctx)
 	}
 	return nil
+}
+
+// awaitDisks gives disks that are slow to appear time before anything is repaired without them (R4).
+func (a *agent) awaitDisks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, absentWait)
+	defer cancel()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for len(a.recoveryDisks()) < len(a.cfg.Storage.Disks) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // recordOn continues the newest session that was cut while it recorded or paused.
@@ -249,15 +266,10 @@ func (a *agent) storeDisks() (disks []store.Disk) {
 
 // onDisk turns what happened to a disk into faults and ledger lines.
 func (a *agent) onDisk(e record.DiskEvent) {
-	codes := map[string]string{"full": "disk.full", "unplugged": "disk.gone", "hung": "disk.slow"}
 	name := a.diskName(e.Disk)
-	code := codes[e.Cause]
-	if code == "" {
-		code = "disk.failed"
-	}
 	if e.Failed {
 		a.log.Error("disk", "disk", e.Disk, "cause", e.Cause, "err", e.Err)
-		a.loop.Fault(code, name, true)
+		a.loop.Fault(e.Code(), name, true)
 		return
 	}
 	a.log.Info("disk is back", "disk", e.Disk)
