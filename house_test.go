@@ -40,11 +40,11 @@ var thirdParty = []struct {
 	{"modernc.org/sqlite", []string{"agent/store"}, "the catalogue is the only database of the agent"},
 	{"golang.org/x/mod", []string{"agent/evidence"}, "tree proofs and notes of the evidence format"},
 	{"github.com/emmansun/gmsm", []string{"agent/evidence", "agent/record", "agent/record/recovery"}, "SM3 digests of segments"},
-	{"github.com/goccy/go-yaml", []string{"agent/config"}, "configuration is read in one place"},
+	{"github.com/goccy/go-yaml", []string{"agent/config", "agent/standard"}, "configuration is read in one place; a profile is a YAML file of its own"},
 	{"github.com/alecthomas/kong", []string{"agent", "sim"}, "command lines belong to main"},
 	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},
 	{"golang.org/x/crypto", []string{"agent/access", "agent/evidence"}, "password hashing; cryptobyte for DER"},
-	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/record", "agent/web"}, "system calls"},
+	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/record", "agent/web", "sim/scenario"}, "system calls"},
 	{"golang.org/x/sync", []string{"agent", "agent/capture", "agent/record", "sim"}, "errgroup, where something is started and awaited"},
 	{"golang.org/x/term", []string{"agent"}, "passwords are typed without echo"},
 }

@@ -55,6 +55,8 @@ type (
 	Opened struct{ Session string }
 	// OpenFailed says that nothing can be recorded.
 	OpenFailed struct{ Cause string }
+	// Lost says that the recorder has ended the running session by itself: no disk can be written any more.
+	Lost struct{ Session, Cause string }
 	// Sealed says that a session is sealed, or could not be.
 	Sealed struct {
 		Session string
@@ -92,6 +94,7 @@ func (Stop) event()        {}
 func (Answer) event()      {}
 func (Opened) event()      {}
 func (OpenFailed) event()  {}
+func (Lost) event()        {}
 func (Sealed) event()      {}
 func (NoticeGiven) event() {}
 func (Raise) event()       {}

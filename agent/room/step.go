@@ -84,6 +84,8 @@ func (m *machine) on(e Event) {
 			}
 			m.Failing, m.Tried = true, m.now
 		}
+	case Lost:
+		m.lost(e)
 	case Sealed:
 		if m.Phase == Sealing && e.Session == m.Session {
 			m.Session = ""
@@ -140,6 +142,20 @@ func (m *machine) opened(session string) {
 
 func (d Details) empty() bool {
 	return d.Case == "" && d.Matter == "" && len(d.Officers) == 0 && d.Body == "" && len(d.Flags) == 0
+}
+
+// lost keeps the room wanting its session: tick tries to record on, as a continuation.
+func (m *machine) lost(e Lost) {
+	switch {
+	case e.Session == "" || e.Session != m.Session:
+	case m.Phase == PostRoll:
+		m.finish(m.StopReason)
+	case m.running():
+		m.do(Finish{m.Session, Stop{Reason: e.Cause, Who: "rule"}}, Announce{"fault"})
+		m.After, m.Session, m.Started = m.Session, "", m.now
+		m.Failing, m.Tried = true, m.now
+		m.raise(Fault{Code: "room.nothing", Impairs: true})
+	}
 }
 
 // button: down starts; in a session a short press marks and a held one ends. It never pauses.
