@@ -106,7 +106,8 @@ type Publisher struct{ p *process }
 // passes frames on.
 func (r *Relay) Publish(path string, s Stream) *Publisher {
 	r.t.Helper()
-	to := []string{"-f", "rtsp", "-rtsp_transport", "tcp", "rtsp://" + r.addr + "/" + path}
+	// Without max_delay ffmpeg keeps sound back for 0.7 s, to fill its packets; a camera does not.
+	to := []string{"-max_delay", "50000", "-f", "rtsp", "-rtsp_transport", "tcp", "rtsp://" + r.addr + "/" + path}
 	args := []string{"-v", "error", "-nostdin"}
 	if s.Encoded {
 		clip, err := r.lab.clip(s)

@@ -1,0 +1,391 @@
+package scenario
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"minglu/agent/evidence"
+)
+
+const (
+	defaultKills = 20
+	lostAtMost   = time.Second // per channel, with the cycle of 500 ms
+	killRooms    = 2           // work through the kills side by side
+	killPostroll = time.Second
+)
+
+// What the room does when it is killed.
+const (
+	killRecording = "recording"
+	killPaused    = "paused"
+	killEnding    = "ending" // somewhere between the stop and the end of the seal
+)
+
+// TestKill kills the agent at random moments, as a crash does, and holds what is left against what the
+// cameras sent: what was signed is intact, at most a second is missing at the end of each channel, the
+// next start seals with the true cause, and records on.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	kills := defaultKills
+	if s := os.Getenv("MINGLU_KILLS"); s != "" {
+		var err error
+		if kills, err = strconv.Atoi(s); err != nil || kills < 1 {
+			t.Fatalf("MINGLU_KILLS=%q: want a number from 1 on", s)
+		}
+	}
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("MINGLU_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("MINGLU_SEED=%q: %v", s, err)
+		}
+	}
+	t.Logf("%d kills, MINGLU_SEED=%d", kills, seed)
+	r := lab.Relay(t)
+	cameras := []camera{{"face", "cam1", "h264", "aac", 25}, {"room", "cam2", "h265", "", 25}}
+	for i, c := range cameras {
+		r.Publish(c.path, Stream{Codec: c.codec, Size: "320x240", Rate: c.rate, GOP: 25, Sound: c.sound, Phase: i, Length: time.Hour})
+	}
+	var all lossTable
+	began := time.Now()
+	t.Run("rooms", func(t *testing.T) {
+		for n := range min(killRooms, kills) {
+			count := kills / killRooms
+			if n < kills%killRooms {
+				count++
+			}
+			t.Run(fmt.Sprint(n), func(t *testing.T) {
+				t.Parallel()
+				k := &killing{t: t, relay: r, cameras: cameras, rand: rand.New(rand.NewPCG(seed, uint64(n))), all: &all}
+				k.run(count, n)
+			})
+		}
+	})
+	all.report(t, kills, time.Since(began))
+}
+
+// lossTable gathers what the rooms found.
+type lossTable struct {
+	mu        sync.Mutex
+	lost      []time.Duration // per kill and track: what is missing at the end
+	recovered int             // spans found behind the last signature
+	kinds     map[string]int
+}
+
+func (l *lossTable) add(kind string, lost []time.Duration, recovered int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.kinds == nil {
+		l.kinds = map[string]int{}
+	}
+	l.kinds[kind]++
+	l.lost = append(l.lost, lost...)
+	l.recovered += recovered
+}
+
+func (l *lossTable) report(t *testing.T, kills int, took time.Duration) {
+	if len(l.lost) == 0 {
+		t.Error("no loss was measured")
+		return
+	}
+	slices.Sort(l.lost)
+	figure(t, "kill -9 %d times (%v) in %v: lost per track %v median, %v worst of %d; %d spans recovered behind the last signature",
+		kills, l.kinds, took.Round(time.Second), l.lost[len(l.lost)/2].Round(time.Millisecond), l.lost[len(l.lost)-1].Round(time.Millisecond), len(l.lost), l.recovered)
+}
+
+// killing is one room whose agent is killed again and again.
+type killing struct {
+	t       *testing.T
+	relay   *Relay
+	cameras []camera
+	rand    *rand.Rand
+	all     *lossTable
+	agent   *Agent
+	disks   []*Disk
+	trust   string
+}
+
+func (k *killing) run(count, room int) {
+	t := k.t
+	k.disks = Disks(t, 2, 500)
+	r := Room{Channels: map[string]string{}, Preroll: "3s", Postroll: killPostroll.String()}
+	for _, d := range k.disks {
+		r.Disks = append(r.Disks, d.Dir)
+	}
+	for _, c := range k.cameras {
+		r.Channels[c.id] = k.relay.URL(c.path)
+	}
+	k.agent = lab.Start(t, r)
+	k.trust = k.agent.Trust()
+	k.agent.WaitLive(20 * time.Second)
+	id := k.agent.Begin()
+	for n := range count {
+		kind := killRecording
+		switch {
+		case room == 0 && n == 1:
+			kind = killPaused
+		case n%5 == 3:
+			kind = killEnding
+		}
+		what := fmt.Sprintf("kill %d (%s)", n, kind)
+		id = k.once(what, kind, id)
+		if t.Failed() {
+			t.Fatalf("%s: see above", what)
+		}
+	}
+	k.agent.End(id)
+	for i, d := range k.disks {
+		if r := lab.VerifyJSON(t, "--require", "0", "--trust", k.trust, d.Dir); r.Exit != evidence.ExitSound || len(r.Ledgers) == 0 {
+			t.Errorf("verify of disk %d exits %d\n%s", i, r.Exit, Text(r))
+		}
+	}
+	if code := k.agent.Stop(); code != 0 {
+		t.Errorf("the agent exits %d after SIGTERM", code)
+	}
+}
+
+// once kills the agent during session id, starts it again, checks what became of the session, and
+// returns the id of the one that runs now.
+func (k *killing) once(what, kind, id string) (next string) {
+	t, a := k.t, k.agent
+	k.waitSigned(id)
+	span := 2500 * time.Millisecond
+	switch kind {
+	case killPaused:
+		pause(k.random(time.Second))
+		a.Call("POST", "/session/pause", map[string]string{"reason": "休庭"}, nil, http.StatusOK)
+		span = 500 * time.Millisecond
+	case killEnding:
+		a.Call("POST", "/session/stop", map[string]string{"reason": "test"}, nil, http.StatusAccepted)
+		span = killPostroll + 800*time.Millisecond
+	}
+	asked := time.Now()
+	pause(k.random(span))
+	killed := time.Now()
+	a.Kill()
+
+	var before [][]byte
+	for i := range k.disks {
+		b, err := os.ReadFile(filepath.Join(a.Session(i, id), "log.jsonl"))
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		before = append(before, Signed(b))
+		if _, err := CheckFragments(a.Session(i, id), Lines(t, before[i])); err != nil {
+			t.Errorf("%s: right after it, disk %d: %v", what, i, err)
+		}
+	}
+	a.Restart()
+	k.waitSealed(id)
+
+	r := lab.VerifyJSON(t, "--require", "0", "--trust", k.trust, a.Session(0, id), a.Session(1, id))
+	if len(r.Sessions) != 1 {
+		t.Fatalf("%s: verify\n%s", what, Text(r))
+	}
+	s := r.Sessions[0]
+	recovered, gaps := 0, 0
+	for _, sp := range s.Spans {
+		switch sp.Finding {
+		case evidence.FindingRecovered:
+			recovered++
+		case evidence.FindingGap:
+			if sp.Cause == "agent stopped unexpectedly" {
+				gaps++
+			} else if !slices.Contains([]string{"started late", "waiting for a keyframe", "never delivered"}, sp.Cause) { // a continuation begins before its cameras are there
+				t.Errorf("%s: gap %+v", what, sp)
+			}
+		}
+	}
+	closed := slices.ContainsFunc(Lines(t, before[0]), func(l Line) bool { return l.Type == "close" })
+	switch {
+	case closed && r.Exit != evidence.ExitGood && r.Exit != evidence.ExitSound:
+		t.Errorf("%s: verify exits %d\n%s", what, r.Exit, Text(r))
+	case !closed && (r.Exit != evidence.ExitSound || recovered+gaps == 0 && kind != killPaused || s.Reason != "agent stopped unexpectedly"):
+		t.Errorf("%s: verify exits %d, reason %q, %d recovered, %d gaps\n%s", what, r.Exit, s.Reason, recovered, gaps, Text(r))
+	}
+	k.intact(what, id, before)
+	until := killed
+	if kind != killRecording { // nothing is captured after the pause; after the stop only the post-roll
+		until = asked
+	}
+	lost := k.compare(what, id, until, killed)
+	k.all.add(kind, lost, recovered)
+	t.Logf("%s %v after the trigger: exit %d, %d recovered, %d gaps, lost %v", what, killed.Sub(asked).Round(time.Millisecond), r.Exit, recovered, gaps, lost)
+	return k.goOn(what, kind, id, closed)
+}
+
+// goOn checks that the room records on, or begins a session where none was cut.
+func (k *killing) goOn(what, kind, id string, closed bool) string {
+	t, a := k.t, k.agent
+	st := a.State()
+	if closed && st.Session == nil {
+		a.WaitLive(20 * time.Second)
+		return a.Begin()
+	}
+	want := "recording"
+	if kind == killPaused {
+		want = "paused"
+	}
+	if st.Session == nil || st.State != want || st.Session.Continues != id {
+		t.Fatalf("%s: the room is %s with session %+v; want %s, as the continuation of %s", what, st.State, st.Session, want, id)
+	}
+	if kind == killPaused {
+		if n := len(Segments(t, a.Session(0, st.Session.ID), "face")); n != 0 {
+			t.Errorf("%s: %d files were recorded in the pause", what, n)
+		}
+		a.Call("POST", "/session/resume", map[string]string{}, nil, http.StatusOK)
+	}
+	if !slices.ContainsFunc(st.Faults, func(f Fault) bool {
+		return f.Code == "session.recovered" && f.Ch == id && f.Do.Zh != "" && f.Do.En != ""
+	}) && !closed {
+		t.Errorf("%s: the page does not say that the session was repaired: %+v", what, st.Faults)
+	}
+	return st.Session.ID
+}
+
+func (k *killing) random(below time.Duration) time.Duration {
+	return time.Duration(k.rand.Int64N(int64(below)))
+}
+
+// pause waits: the moment of a kill is what is being tried.
+func pause(d time.Duration) { <-time.After(d) }
+
+// waitSigned waits until each track has signed media on both disks.
+func (k *killing) waitSigned(id string) {
+	k.t.Helper()
+	Wait(k.t, 20*time.Second, "each channel is being recorded", func() bool {
+		for i := range k.disks {
+			log, err := os.ReadFile(filepath.Join(k.agent.Session(i, id), "log.jsonl"))
+			if err != nil {
+				return false
+			}
+			lines := Lines(k.t, Signed(log))
+			for _, c := range k.cameras {
+				if !slices.ContainsFunc(lines, func(l Line) bool {
+					return l.Type == "fragment" && l.Ch == c.id && !slices.Contains(l.Samples, 0)
+				}) {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// waitSealed waits until a session is sealed on both disks and in the catalogue.
+func (k *killing) waitSealed(id string) {
+	k.t.Helper()
+	Wait(k.t, 20*time.Second, "the interrupted session is sealed", func() bool {
+		for i := range k.disks {
+			if _, err := os.Stat(filepath.Join(k.agent.Session(i, id), "manifest.json.p7s")); err != nil {
+				return false
+			}
+		}
+		var list struct{ Sessions []struct{ ID, State string } }
+		k.agent.Call("GET", "/sessions?limit=100", nil, &list, http.StatusOK)
+		for _, s := range list.Sessions {
+			if s.ID == id {
+				return s.State == "sealed" || s.State == "recovered"
+			}
+		}
+		return false
+	})
+}
+
+// intact wants what was signed before the kill unchanged in the sealed session, on each disk, and both
+// copies to be the same.
+func (k *killing) intact(what, id string, before [][]byte) {
+	t := k.t
+	for i := range k.disks {
+		after, err := os.ReadFile(filepath.Join(k.agent.Session(i, id), "log.jsonl"))
+		if err != nil || !bytes.HasPrefix(after, before[i]) {
+			t.Errorf("%s: disk %d: the signed part of the log is another: %v", what, i, err)
+			continue
+		}
+		if n, err := CheckFragments(k.agent.Session(i, id), Lines(t, Signed(after))); err != nil || n == 0 {
+			t.Errorf("%s: disk %d: %d fragments checked: %v", what, i, n, err)
+		}
+	}
+	for _, c := range k.cameras {
+		a, b := Segments(t, k.agent.Session(0, id), c.id), Segments(t, k.agent.Session(1, id), c.id)
+		if len(a) != len(b) {
+			t.Errorf("%s: %s has %d files on one disk, %d on the other", what, c.id, len(a), len(b))
+			continue
+		}
+		for i := range a {
+			x, err1 := os.ReadFile(a[i])
+			y, err2 := os.ReadFile(b[i])
+			if err1 != nil || err2 != nil || !bytes.Equal(x, y) {
+				t.Errorf("%s: %s differs between the disks: %v %v", what, filepath.Base(a[i]), err1, err2)
+			}
+		}
+	}
+}
+
+// compare holds a sealed session against the frame log: its samples are an unbroken stretch of what the
+// camera sent, and the last of them is at most lostAtMost older than the last that was sent until then.
+func (k *killing) compare(what, id string, until, killed time.Time) (lost []time.Duration) {
+	t := k.t
+	for _, c := range k.cameras {
+		files := Segments(t, k.agent.Session(0, id), c.id)
+		for i, codec := range []string{c.codec, c.sound} {
+			if codec == "" {
+				continue
+			}
+			kind := "va"[i : i+1]
+			track := strings.TrimSpace(fmt.Sprintf("%s: %s %s", what, c.id, codec))
+			sent := k.relay.Frames(c.path, codec)
+			end := len(sent)
+			for end > 0 && time.UnixMicro(sent[end-1].WallUS).After(killed) {
+				end--
+			}
+			last, err := stretch(Packets(t, files, kind), sent[:end])
+			if err != nil {
+				t.Errorf("%s: %v", track, err)
+				continue
+			}
+			due := end - 1
+			for due > 0 && time.UnixMicro(sent[due].WallUS).After(until) {
+				due--
+			}
+			gone := time.Duration(max(0, sent[due].WallUS-sent[last].WallUS)) * time.Microsecond
+			if gone > lostAtMost {
+				t.Errorf("%s: the last %v are missing, want at most %v", track, gone, lostAtMost)
+			}
+			lost = append(lost, gone)
+		}
+	}
+	return lost
+}
+
+// stretch finds the samples among the frames sent, unbroken and in order, and returns the index of the
+// last. Sound repeats itself: the latest place that fits holds.
+func stretch(got []Packet, sent []Frame) (last int, err error) {
+	if len(got) == 0 {
+		return 0, fmt.Errorf("nothing is recorded")
+	}
+	best, at := 0, 0
+	for i := len(sent) - 1; i >= 0; i-- {
+		n := 0
+		for n < len(got) && i+n < len(sent) && got[n].SHA256 == sent[i+n].SHA256 {
+			n++
+		}
+		if n > best {
+			best, at = n, i
+		}
+		if best == len(got) {
+			return at + best - 1, nil
+		}
+	}
+	return 0, fmt.Errorf("sample %d of %d is not the frame that was sent after the one before (frame %d of %d)", best, len(got), at+best, len(sent))
+}
