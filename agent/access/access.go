@@ -1,8 +1,8 @@
 // Package access decides who may see and do what in this room, and sees to it that each look at a
-// past recording is on record first.
+// recording, or into the room, is on record first.
 //
-// It guarantees: one decision function, [Access.Decide], for pages, playback, download and export
-// alike; [Access.Enter] gives leave to a recording only after Options.Record has returned, so the
+// It guarantees: one decision function, [Access.Decide], for pages, live view, playback, download
+// and export alike; [Access.Enter] gives leave to a recording only after Options.Record has returned, so the
 // entry is durable before the first byte is served; passwords are kept as Argon2id (RFC 9106)
 // hashes only; an unknown name costs as much time as a wrong password; after repeated failures a
 // name is locked for a while; a login ends after 12 hours, or 30 minutes without use.
@@ -36,6 +36,7 @@ const (
 const (
 	State    = "state"    // see what the room is doing now
 	Operate  = "operate"  // start, mark, pause, resume, stop, complete the details
+	Watch    = "watch"    // see and hear the room live; Session and Flags are those of the running session
 	List     = "list"     // see which sessions there are
 	View     = "view"     // see all about one session, but its media
 	Play     = "play"     // see and hear its media
@@ -99,7 +100,8 @@ type Options struct {
 	Board  string // "sim" allows ModeNone
 	Uptime func() time.Duration
 	// Record makes an access entry durable in the device ledger or session log; it may block on a
-	// disk until ctx ends. An error refuses the look. Called for view, play, verify, download, export.
+	// disk until ctx ends. An error refuses the look. Called for watch, view, play, verify, download,
+	// export; for watch the session is "" when none runs.
 	Record func(ctx context.Context, e Entry) error
 	Log    *slog.Logger  // nil: none
 	Expiry time.Duration // 0: DefaultExpiry

@@ -73,7 +73,7 @@ func code(err error) string {
 func TestDecide(t *testing.T) {
 	panel, nobody := User{Name: "panel"}, User{}
 	named := func(roles ...string) User { return User{"x", roles, true} }
-	all := []string{State, Operate, List, View, Play, Verify, Download, Export, "destroy"}
+	all := []string{State, Operate, Watch, List, View, Play, Verify, Download, Export, "destroy"}
 	for _, tt := range []struct {
 		rule     string
 		mode     string
@@ -86,19 +86,19 @@ func TestDecide(t *testing.T) {
 		{"the panel operates without a login and sees nothing past", ModeLogin, panel, true, nil, "state operate", "login-needed"},
 		{"from elsewhere nobody may do anything", ModeLogin, nobody, false, nil, "", "login-needed"},
 		{"a name that did not log in is nobody", ModeLogin, User{Name: "x", Roles: []string{Auditor}}, false, nil, "", "login-needed"},
-		{"an operator runs the room and takes copies", ModeLogin, named(Operator), false, nil, "state operate list view play verify download export", "role"},
-		{"a supervisor looks and takes nothing", ModeLogin, named(Supervisor), false, nil, "state list view play verify", "role"},
-		{"an auditor sees all and operates nothing", ModeLogin, named(Auditor), false, nil, "state list view play verify download export", "role"},
-		{"but may end a recording at the panel like everybody", ModeLogin, named(Auditor), true, nil, "state operate list view play verify download export", "role"},
+		{"an operator runs the room and takes copies", ModeLogin, named(Operator), false, nil, "state operate watch list view play verify download export", "role"},
+		{"a supervisor looks and takes nothing", ModeLogin, named(Supervisor), false, nil, "state watch list view play verify", "role"},
+		{"an auditor sees all and operates nothing", ModeLogin, named(Auditor), false, nil, "state watch list view play verify download export", "role"},
+		{"but may end a recording at the panel like everybody", ModeLogin, named(Auditor), true, nil, "state operate watch list view play verify download export", "role"},
 		{"who keeps the equipment does not see content", ModeLogin, named(Manager), false, nil, "state list verify", "role"},
-		{"rights of two roles add up", ModeLogin, named(Manager, Supervisor), false, nil, "state list view play verify", "role"},
+		{"rights of two roles add up", ModeLogin, named(Manager, Supervisor), false, nil, "state watch list view play verify", "role"},
 		{"an unknown role may nothing", ModeLogin, named("admin"), false, nil, "", "role"},
 		{"no role may nothing", ModeLogin, named(), false, nil, "", "role"},
 		{"secret content is for auditors", ModeLogin, named(Operator), false, []string{"drill", "secret"}, "state operate list view verify", "flagged"},
 		{"a minor's too, at the panel as well", ModeLogin, named(Supervisor), true, []string{"minor"}, "state operate list view verify", "flagged"},
-		{"who do see it", ModeLogin, named(Auditor), false, []string{"minor", "secret"}, "state list view play verify download export", "role"},
-		{"a drill is no secret", ModeLogin, named(Supervisor), false, []string{"drill"}, "state list view play verify", "role"},
-		{"without logins all is open on loopback", ModeNone, named(Operator, Supervisor, Auditor, Manager), true, []string{"secret"}, "state operate list view play verify download export", "role"},
+		{"who do see it", ModeLogin, named(Auditor), false, []string{"minor", "secret"}, "state watch list view play verify download export", "role"},
+		{"a drill is no secret", ModeLogin, named(Supervisor), false, []string{"drill"}, "state watch list view play verify", "role"},
+		{"without logins all is open on loopback", ModeNone, named(Operator, Supervisor, Auditor, Manager), true, []string{"secret"}, "state operate watch list view play verify download export", "role"},
 		{"and nothing elsewhere", ModeNone, named(Operator), false, nil, "", "loopback-only"},
 	} {
 		a := &Access{o: Options{Mode: tt.mode}}
@@ -279,6 +279,9 @@ func TestEnter(t *testing.T) {
 		{"a view is an entry", Request{Token: token, Action: View, Session: "S1"}, 0, nil, "", 1},
 		{"each download is one", Request{Token: token, Action: Download, Session: "S1"}, 0, nil, "", 1},
 		{"also at once again", Request{Token: token, Action: Download, Session: "S1"}, 0, nil, "", 1},
+		{"each live view is one", Request{Token: token, Action: Watch, Session: "S1", Channel: "face", Running: true}, 0, nil, "", 1},
+		{"also of an idle room", Request{Token: token, Action: Watch, Channel: "face"}, 0, nil, "", 1},
+		{"no live view when the entry fails", Request{Token: token, Action: Watch, Session: "S1"}, 0, errors.New("disk full"), "entry-failed", 0},
 		{"each verification is one", Request{Token: token, Action: Verify, Session: "S1"}, 0, nil, "", 1},
 		{"each export is one", Request{Token: token, Action: Export, Session: "S1"}, 0, nil, "", 1},
 		{"what is refused is no entry", Request{Action: Play, Session: "S1"}, 0, nil, "login-needed", 0},

@@ -9,24 +9,24 @@ const (
 
 // may is the whole of who may do what; rights of several roles add up.
 var may = map[string][]string{
-	Operator:   {State, Operate, List, View, Play, Verify, Download, Export},
-	Supervisor: {State, List, View, Play, Verify},
-	Auditor:    {State, List, View, Play, Verify, Download, Export},
+	Operator:   {State, Operate, Watch, List, View, Play, Verify, Download, Export},
+	Supervisor: {State, Watch, List, View, Play, Verify},
+	Auditor:    {State, Watch, List, View, Play, Verify, Download, Export},
 	Manager:    {State, List, Verify},
 }
 
-// onRecord are the actions that touch a past recording: an entry comes first.
-var onRecord = []string{View, Play, Verify, Download, Export}
+// onRecord are the actions that touch a recording or look into the room: an entry comes first.
+var onRecord = []string{Watch, View, Play, Verify, Download, Export}
 
 // content are the actions that show or give away what was said.
-var content = []string{Play, Download, Export}
+var content = []string{Watch, Play, Download, Export}
 
 // Decide says whether u may do r, and if not why: nil or a *Denied. It asks no clock, no file and no
 // record, and changes nothing.
 //
 // The panel on loopback runs the session without a login, whoever is logged in there: an officer must
-// be able to end a recording while an auditor's login is open. Everything about past sessions needs
-// a name. The flags "secret" and "minor" leave the content to auditors.
+// be able to end a recording while an auditor's login is open. Everything about past sessions, and
+// live pictures, need a name. The flags "secret" and "minor" leave the content to auditors.
 func (a *Access) Decide(u User, r Request) error {
 	if a.o.Mode == ModeNone && !r.Loopback {
 		return &Denied{Status: 403, Code: "loopback-only",
@@ -39,8 +39,8 @@ func (a *Access) Decide(u User, r Request) error {
 		return nil
 	case u.Name == "" || !u.Named:
 		return &Denied{Status: 401, Code: "login-needed",
-			Zh: "请先登录。查看、播放、校验、下载和导出都要记名。",
-			En: "Log in first. Looking at, playing, verifying, downloading and exporting recordings go on record with a name."}
+			Zh: "请先登录。观看实时画面和查看、播放、校验、下载、导出都要记名。",
+			En: "Log in first. Watching live, looking at, playing, verifying, downloading and exporting recordings go on record with a name."}
 	case !slices.ContainsFunc(u.Roles, func(role string) bool { return slices.Contains(may[role], r.Action) }):
 		return &Denied{Status: 403, Code: "role",
 			Zh: "您的角色无此权限。请由有权限的人登录，或请管理员调整角色。",

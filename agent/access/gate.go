@@ -320,7 +320,7 @@ func (a *Access) enter(ctx context.Context, u User, r Request) error {
 		return a.o.Record(ctx, Entry{Who: u.Name, Roles: u.Roles, Action: r.Action, Session: r.Session,
 			Running: r.Running, Channel: r.Channel, Segment: r.Segment, Remote: r.Remote.String()})
 	}
-	if r.Action != View && r.Action != Play { // a copy taken twice is two copies
+	if r.Action != View && r.Action != Play { // a copy taken twice is two copies, and so are two live views
 		return record()
 	}
 	k := look{u.Name, r.Action, r.Session, r.Channel, sha256.Sum256([]byte(r.Token + "\n" + r.Remote.String())), r.Segment}
