@@ -49,6 +49,18 @@ func TestDecodingTimes(t *testing.T) {
 	}
 }
 
+// A new parameter set may reorder more deeply: its times hold from its keyframe on.
+func TestDecodingTimesOfANewFormat(t *testing.T) {
+	sps, _, pps := testSets()
+	d := &dtsClock{restart: true}
+	one := &drivers.Format{Codec: drivers.H264, ClockHz: 90000, SPS: sps, PPS: pps}
+	two := &drivers.Format{Codec: drivers.H264, ClockHz: 90000, SPS: unhex("6764001eacd940a02ff97011000003000100000300320f162d96"), PPS: pps}
+	d.next(one, nil, true, 0)
+	if got := d.next(two, nil, true, 36000); got != 36000-7200 {
+		t.Errorf("DTS %d, want two frames before the picture", got)
+	}
+}
+
 // A stream the extractor does not understand still gets times that rise and follow the pictures.
 func TestDecodingTimesWithoutHelp(t *testing.T) {
 	d := &dtsClock{restart: true}

@@ -58,6 +58,26 @@ func TestStreamRules(t *testing.T) {
 			inband(c, 0, []byte{6, 5, 1})
 			c.key(0, 1)
 		}, []string{"0:0:key:00000003060501" + idr(1)}, nil},
+		{"or at a parameter set", known, func(c *camConn) {
+			inband(c, 0, []byte{0x68, 0x5A, 1})
+			c.key(0, 1)
+		}, []string{"0:0:key:00000003685a01" + idr(1)}, nil},
+		{"SEI with a marker of its own belongs to the next picture", known, func(c *camConn) {
+			c.rtp(0, 0, true, 6, 5, 1)
+			c.key(0, 1)
+		}, []string{"0:0:key:00000003060501" + idr(1)}, nil},
+		{"a fragmented unit that another interrupts is no picture", known, func(c *camConn) {
+			c.key(0, 1)
+			c.rtp(0, 3600, false, 0x7C, 0x81, 0x9A, 1)
+			c.rtp(0, 3600, true, 0x61, 0x9A, 2, 2)
+			c.key(7200, 3)
+		}, []string{"0:0:key:" + idr(1), "0:7200:key:" + idr(3)}, []string{"0: 1 fragment without its beginning"}},
+		{"nor is one that never ends", known, func(c *camConn) {
+			c.key(0, 1)
+			c.rtp(0, 3600, false, 0x61, 0x9A, 2, 2)
+			c.rtp(0, 3600, true, 0x7C, 0x81, 0x1A, 1)
+			c.key(7200, 3)
+		}, []string{"0:0:key:" + idr(1), "0:7200:key:" + idr(3)}, []string{"0: 1 fragment without its beginning"}},
 		{"delimiters and parameter sets are no part of a sample, SEI is", known, func(c *camConn) {
 			inband(c, 0, []byte{9, 0xF0}, sps640, pps, []byte{6, 5, 1})
 			c.key(0, 1)
@@ -293,6 +313,44 @@ func TestNewParameterSetsMakeANewFormat(t *testing.T) {
 	g := s.samples[2].Format
 	if g == f || g.Width != 320 || g.Height != 240 || bytes.Contains(s.samples[2].Data, sps320) || s.samples[3].Format != g {
 		t.Errorf("after the change: %+v, want 320x240 from the keyframe on, out of the sample", g)
+	}
+}
+
+// After a loss decoding times begin anew: two frames before the keyframe, as the set says.
+func TestDecodingTimesAfterALoss(t *testing.T) {
+	t.Parallel()
+	pps := unhex("68ebe3cb22c0")
+	cam := &fakeCamera{sdp: sdpH264(false, sprop(unhex("6764001eacd940a02ff97011000003000100000300320f162d96"), pps)), session: "1"}
+	cam.play = func(c *camConn) {
+		c.key(0, 1)
+		c.seq[0]++
+		c.delta(3600, 2)
+		c.key(180000, 3)
+	}
+	s := newSink()
+	if err := s.run(t, mustNew(t, Options{URL: cam.start(t)}), func() bool { return len(s.samples) == 2 }); asProblem(err) != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int64{-7200, 180000 - 7200} {
+		if s.samples[i].DTS != want {
+			t.Errorf("keyframe %d has DTS %d, want %d", i, s.samples[i].DTS, want)
+		}
+	}
+}
+
+func TestTheFirstUsableTracksAreTaken(t *testing.T) {
+	t.Parallel()
+	sps, _, pps := testSets()
+	sdp := "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns= \r\nt=0 0\r\nm=audio 0 RTP/AVP 0\r\na=control:a\r\nm=video 0 RTP/AVP 26\r\na=control:b\r\n" +
+		"m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=0" + sprop(sps, pps) + "\r\na=control:c\r\n" +
+		"m=video 0 RTP/AVP 98\r\na=rtpmap:98 H264/90000\r\na=fmtp:98 packetization-mode=1" + sprop(sps, pps) + "\r\na=control:d\r\n"
+	cam := &fakeCamera{sdp: sdp, session: "1", play: func(c *camConn) { c.key(0, 1) }}
+	s := newSink()
+	if err := s.run(t, mustNew(t, Options{URL: cam.start(t)}), func() bool { return len(s.samples) == 1 }); asProblem(err) != nil {
+		t.Fatal(err)
+	}
+	if len(s.desc[0].Formats) != 1 || len(cam.requests("SETUP")) != 1 {
+		t.Errorf("%d tracks, %d set up; want the first H.264 alone", len(s.desc[0].Formats), len(cam.requests("SETUP")))
 	}
 }
 

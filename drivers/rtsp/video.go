@@ -86,7 +86,6 @@ func (v *video) packet(p packet) {
 		v.joined, v.resync, v.resyncTS = true, true, p.ts
 	}
 	if v.resync && p.ts == v.resyncTS && !v.cleanStart(p.payload) {
-		v.resync = !p.marker
 		return
 	}
 	v.resync = false
