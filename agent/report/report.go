@@ -1,8 +1,14 @@
 // Package report holds what a room says of itself to people and to the office: the catalogue of
-// faults with their texts and what to do. It is pure data.
+// faults with their texts and what to do, and the messages over MQTT. It is pure data.
 //
 // Codes are stable and only ever added: they stand in sealed records, where [Find] must still
 // explain them in years.
+//
+// Each message is a Go type with a Parse function and a JSON Schema ([Schema]). It guarantees: whatever
+// Parse accepts, the schema accepts; nothing beyond [MaxSize] or the limits of a field passes; what
+// [Marshal] writes, Parse reads. Fields may be added to version 1 and are passed over by readers that do
+// not know them; anything else that changes is another version, which Parse refuses with [ErrVersion].
+// It does not know who sent a message: the broker does, by the topic ([ParseTopic]).
 package report
 
 import "strings"
@@ -18,7 +24,10 @@ const (
 )
 
 // Text is a sentence in both languages. {ch} stands for the channel or disk concerned.
-type Text struct{ Zh, En string }
+type Text struct {
+	Zh string `json:"zh"`
+	En string `json:"en"`
+}
 
 // In puts ch into the sentence.
 func (t Text) In(ch string) Text {
