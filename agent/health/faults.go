@@ -1,0 +1,153 @@
+package health
+
+import (
+	"slices"
+	"time"
+
+	"minglu/agent/clock"
+	"minglu/agent/standard"
+)
+
+// stepShown is how long a step of the clock is shown.
+const stepShown = time.Minute
+
+// fromItems says which fault of the catalogue a failed item is, for its subject.
+var fromItems = []struct{ item, code string }{
+	{"camera.black", "picture.black"},
+	{"camera.frozen", "picture.frozen"},
+	{"camera.covered", "picture.covered"},
+	{"camera.blur", "picture.blurred"},
+	{"camera.moved", "picture.moved"},
+	{"camera.fps", "picture.slow"},
+	{"rec.drops", "picture.lossy"},
+	{"mic.silence", "sound.silent"},
+	{"mic.clipping", "sound.clipping"},
+	{"mic.loss", "sound.lossy"},
+	{"rec.hours", "disk.low"},
+	{"rec.wear", "disk.worn"},
+	{"rec.signed", "record.unsigned"},
+	{"time.error", "clock.inaccurate"},
+	{"time.camera", "camera.clock"},
+	{"room.climate_age", "climate.stale"},
+	{"net.offline", "uplink.offline"},
+	{"power.supply", "power.low"},
+	{"board.temperature", "board.hot"},
+	{"security.identity", "certificate.expiring"},
+}
+
+// look measures and judges once, and tells what changed.
+func (h *Health) look() {
+	f, now := h.o.Facts(), h.o.Now()
+	ms := h.measure(&f, now)
+	state, verdicts := standard.Step(h.o.Profile, h.state, ms, standard.Facts{Recording: f.Recording && !f.Paused, Closed: f.Closed, Class: f.Class}, now.Up)
+	h.state = state
+	faults := h.faults(verdicts, &f, now)
+	r := Report{At: now, Measurements: ms, Verdicts: verdicts, Faults: faults}
+	h.mu.Lock()
+	r.VerdictsChanged = standard.Changed(h.last.Verdicts, verdicts)
+	h.mu.Unlock()
+	r.FaultsChanged = h.tell(faults)
+	h.mu.Lock()
+	h.last = r
+	h.mu.Unlock()
+	h.o.Report(r)
+}
+
+// faults are those that stand now.
+func (h *Health) faults(verdicts []standard.Verdict, f *Facts, now clock.Reading) []Fault {
+	out := h.failed(verdicts, f, now)
+	if h.stepMax(now.Up-stepShown) > 0 {
+		out = append(out, Fault{Code: "clock.step"})
+	}
+	for i := range out {
+		out[i].Since = h.standsSince(out[i].Code, out[i].Ch, now.Up)
+	}
+	return out
+}
+
+// failed turns verdicts and the clock into faults.
+func (h *Health) failed(verdicts []standard.Verdict, f *Facts, now clock.Reading) (out []Fault) {
+	for i := range verdicts {
+		if v := &verdicts[i]; v.Result == standard.Fail {
+			if code := h.code(v, f); code != "" {
+				out = append(out, Fault{Code: code, Ch: v.Subject})
+			}
+		}
+	}
+	switch {
+	case now.BeforeFloor:
+		out = append(out, Fault{Code: "clock.behind"})
+	case now.Error < 0:
+		out = append(out, Fault{Code: "clock.unverified"})
+	}
+	return out
+}
+
+// code is the fault of a failed item, "" if it is none.
+func (h *Health) code(v *standard.Verdict, f *Facts) string {
+	switch v.Item {
+	case "camera.signal":
+		return cameraFault(f.channel(v.Subject))
+	case "mic.present":
+		if c := h.channels[v.Subject]; c != nil && c.Camera {
+			return "sound.gone"
+		}
+		return "microphone.gone"
+	}
+	for _, m := range fromItems {
+		if m.item == v.Item {
+			return m.code
+		}
+	}
+	return ""
+}
+
+// cameraFaults are the codes of drivers.Problem that have a fault of their own.
+var cameraFaults = []string{"credentials", "address", "not-found", "codec", "protocol"}
+
+// cameraFault says why a camera sends nothing.
+func cameraFault(c ChannelFact) string {
+	switch {
+	case !c.Connected && slices.Contains(cameraFaults, c.Problem):
+		return "camera." + c.Problem
+	case c.Connected:
+		return "camera.noframes"
+	}
+	return "camera.gone"
+}
+
+func (h *Health) standsSince(code, ch string, now time.Duration) time.Duration {
+	for _, f := range h.standing {
+		if f.Code == code && f.Ch == ch {
+			return f.Since
+		}
+	}
+	return now
+}
+
+// tell hands out what began and what ended since the last look.
+func (h *Health) tell(faults []Fault) (changed bool) {
+	before := h.standing
+	h.standing = faults
+	for _, f := range before {
+		if !slices.Contains(faults, f) {
+			changed = true
+			h.o.Fault(f.Code, f.Ch, false)
+		}
+	}
+	for _, f := range faults {
+		if !slices.Contains(before, f) {
+			changed = true
+			h.o.Fault(f.Code, f.Ch, true)
+		}
+	}
+	return changed
+}
+
+// Precheck is the check before use: what would fail if a session began now, as far as it can be told at
+// once. Items that need a session, or a window, are left out. Faults of it stand in the catalogue.
+func (h *Health) Precheck() []Fault {
+	f, now := h.o.Facts(), h.o.Now()
+	_, verdicts := standard.Step(h.o.Profile, standard.State{}, h.measure(&f, now), standard.Facts{Recording: true, Class: f.Class}, now.Up)
+	return h.failed(verdicts, &f, now)
+}
