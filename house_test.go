@@ -34,8 +34,13 @@ var thirdParty = []struct {
 }{
 	{"github.com/bluenviron/gortsplib/v5", []string{"drivers/rtsp", "sim/rtsprelay"}, "RTSP lives in one driver; the relay plays the camera's side in tests"},
 	{"github.com/bluenviron/mediacommon/v2", []string{"drivers/rtsp", "sim/rtsprelay"}, "decoding order of what RTSP delivers"},
-	{"github.com/pion/rtp", []string{"drivers/rtsp", "sim/rtsprelay"}, "comes with gortsplib"},
-	{"github.com/pion/rtcp", []string{"drivers/rtsp", "sim/rtsprelay"}, "comes with gortsplib"},
+	{"github.com/pion/rtp", []string{"drivers/rtsp", "sim/rtsprelay", "agent/live"}, "comes with gortsplib and with WebRTC"},
+	{"github.com/pion/rtcp", []string{"drivers/rtsp", "sim/rtsprelay", "agent/live"}, "comes with gortsplib and with WebRTC"},
+	{"github.com/pion/webrtc/v4", []string{"agent/live"}, "live pictures by WebRTC live in one package"},
+	{"github.com/pion/ice/v4", []string{"agent/live"}, "one UDP socket for all viewers"},
+	{"github.com/pion/dtls/v3", []string{"agent/live"}, "names the SRTP profiles to agree on"},
+	{"github.com/pion/interceptor", []string{"agent/live"}, "retransmission for viewers"},
+	{"github.com/pion/logging", []string{"agent/live"}, "what WebRTC logs goes to slog"},
 	{"github.com/thesyncim/gopus", []string{"agent/capture"}, "sound is encoded once, in capture"},
 	{"modernc.org/sqlite", []string{"agent/store"}, "the catalogue is the only database of the agent"},
 	{"golang.org/x/mod", []string{"agent/evidence"}, "tree proofs and notes of the evidence format"},
@@ -44,8 +49,9 @@ var thirdParty = []struct {
 	{"github.com/alecthomas/kong", []string{"agent", "sim"}, "command lines belong to main"},
 	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},
 	{"golang.org/x/crypto", []string{"agent/access", "agent/evidence"}, "password hashing; cryptobyte for DER"},
-	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/record", "agent/web", "sim/scenario"}, "system calls"},
+	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/record", "agent/web", "agent/live", "sim/scenario"}, "system calls; what the CPU can"},
 	{"golang.org/x/sync", []string{"agent", "agent/capture", "agent/record", "sim"}, "errgroup, where something is started and awaited"},
+	{"github.com/prometheus/client_golang", []string{"agent/web"}, "/metrics in the text format collectors read"},
 	{"golang.org/x/term", []string{"agent"}, "passwords are typed without echo"},
 }
 

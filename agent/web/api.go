@@ -25,6 +25,8 @@ func (s *Server) routes() []route {
 		{"POST", "/logout", "", (*Server).logout},
 		{"GET", "/state", "state", (*Server).state},
 		{"GET", "/events", "state", (*Server).events},
+		{"GET", "/health", "state", (*Server).health},
+		{"GET", "/compliance", "state", (*Server).compliance},
 		{"POST", "/session", "operate", (*Server).start},
 		{"POST", "/session/details", "operate", (*Server).details},
 		{"POST", "/session/mark", "operate", (*Server).mark},
@@ -65,7 +67,7 @@ func (s *Server) describe(w http.ResponseWriter, _ *http.Request, _ User) error 
 }
 
 func (s *Server) state(w http.ResponseWriter, _ *http.Request, _ User) error {
-	return writeJSON(w, http.StatusOK, s.o.State().whole())
+	return writeJSON(w, http.StatusOK, s.snapshot())
 }
 
 func (s *Server) start(w http.ResponseWriter, r *http.Request, u User) error {

@@ -71,7 +71,7 @@ func (h *hub) run(ctx context.Context, state func() State) {
 		if n == 0 {
 			continue
 		}
-		b, err := json.Marshal(state().whole())
+		b, err := json.Marshal(state())
 		if err != nil {
 			continue // State holds nothing that cannot be marshalled but a NaN, which the next look may not have
 		}
@@ -95,13 +95,13 @@ const (
 // events is the stream of states (server-sent events, HTML Living Standard 9.2).
 func (s *Server) events(w http.ResponseWriter, r *http.Request, u User) error {
 	q := request(r, "state")
-	c := s.live.join(q.Loopback)
+	c := s.watchers.join(q.Loopback)
 	if c == nil {
 		return &Error{http.StatusServiceUnavailable, "too-many", "查看实时状态的人过多。请关闭其他页面后重试。", "Too many pages watch the live state. Close some and try again."}
 	}
-	defer s.live.leave(c)
+	defer s.watchers.leave(c)
 	out := stream(w)
-	first, err := json.Marshal(s.o.State().whole())
+	first, err := json.Marshal(s.snapshot())
 	if err == nil {
 		err = out("state", first)
 	}

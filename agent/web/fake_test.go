@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"minglu/agent/report"
 )
 
 var opened = time.Date(2026, 11, 23, 6, 5, 9, 0, time.UTC)
@@ -29,6 +31,7 @@ type fake struct {
 	store  []Session
 	verify func(ctx context.Context, progress func(done, all int64)) (json.RawMessage, error)
 	media  func() Media
+	items  []report.Item // nil: nothing is measured
 }
 
 func newFake() *fake {
@@ -41,7 +44,7 @@ func newFake() *fake {
 			Body:  Body{Name: "某县市场监督管理局", USCC: "11140000000000000X", System: "市场监管"},
 			Clock: ClockState{T: opened.Add(42 * time.Minute), ErrorUS: 7600, Source: "chrony", Quality: "good"},
 			Channels: []ChannelState{
-				{ID: "face", Kind: "camera", State: "live", Codecs: []string{"H.264", "AAC"}, Width: 1920, Height: 1080, FPS: 25, LevelDB: &level, PeakDB: &peak, SignedAgoMS: -1},
+				{ID: "face", Kind: "camera", State: "live", Codecs: []string{"H.264", "AAC"}, Width: 1920, Height: 1080, FPS: 25, BitsPerSec: 4e6, AgeMS: 40, LevelDB: &level, PeakDB: &peak, SignedAgoMS: -1},
 				{ID: "room", Kind: "camera", State: "live", Codecs: []string{"H.265"}, Width: 2560, Height: 1440, FPS: 24.97, SignedAgoMS: -1},
 				{ID: "voice", Kind: "microphone", State: "live", Codecs: []string{"Opus"}, LevelDB: &silent, PeakDB: &silent, SignedAgoMS: -1},
 			},
@@ -242,6 +245,9 @@ func (f *fake) Enter(_ context.Context, r Request) (User, error) {
 func newServer(t testing.TB, f *fake, change ...func(*Options)) *Server {
 	t.Helper()
 	o := Options{Listen: "127.0.0.1:0", Hosts: []string{"room-3.example"}, State: f.State, Room: f, Store: f, Access: f}
+	if f.items != nil {
+		o.Health, o.Compliance = f.Health, f.Compliance
+	}
 	for _, c := range change {
 		c(&o)
 	}

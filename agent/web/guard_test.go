@@ -90,6 +90,7 @@ func TestPages(t *testing.T) {
 		{"sessions need a name", "/sessions", nil, 303, "/login?next=%2Fsessions"},
 		{"and come back", "/sessions/S", nil, 303, "/login?next=%2Fsessions%2FS"},
 		{"sessions", "/sessions", []string{logged}, 200, "sessions.js"},
+		{"the panel sees what is not as it should be", "/compliance", nil, 200, "compliance.js"},
 		{"a session's id is text", "/sessions/%22%3E%3Cscript%3E", []string{logged}, 200, `data-session="&#34;&gt;&lt;script&gt;"`},
 		{"login", "/login", []string{"Remote: 192.0.2.7"}, 200, "密码"},
 		{"nothing there", "/nope", nil, 404, "没有此内容"},

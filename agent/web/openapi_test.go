@@ -10,7 +10,13 @@ import (
 )
 
 type document struct {
-	Paths map[string]map[string]struct {
+	Paths map[string]map[string]json.RawMessage `json:"paths"`
+}
+
+// ref is the schema of an answer in JSON, "" if the document has none.
+func (d document) ref(t *testing.T, path, method, status string) string {
+	t.Helper()
+	var op struct {
 		Responses map[string]struct {
 			Content map[string]struct {
 				Schema struct {
@@ -18,7 +24,11 @@ type document struct {
 				} `json:"schema"`
 			} `json:"content"`
 		} `json:"responses"`
-	} `json:"paths"`
+	}
+	if err := json.Unmarshal(d.Paths[path][method], &op); err != nil {
+		t.Errorf("%s %s: %v", method, path, err)
+	}
+	return op.Responses[status].Content["application/json"].Schema.Ref
 }
 
 func TestOpenAPIHasEachRouteAndNoOther(t *testing.T) {
@@ -33,6 +43,12 @@ func TestOpenAPIHasEachRouteAndNoOther(t *testing.T) {
 			t.Errorf("openapi.json lacks %s %s", r.method, r.path)
 		}
 		delete(d.Paths[r.path], m)
+	}
+	for _, beside := range []string{"/metrics", "/whep/{channel}", "/whep/{channel}/{view}"} { // not below /api/v1
+		if _, ok := d.Paths[beside]["servers"]; !ok {
+			t.Errorf("openapi.json lacks %s, or its server", beside)
+		}
+		delete(d.Paths, beside)
 	}
 	for p, ops := range d.Paths {
 		for m := range ops {
@@ -73,6 +89,13 @@ func TestOpenAPIDescribesTheAnswers(t *testing.T) {
 		{newFake(), "get", "/state", "/state", "", logged, "200"},
 		{running, "get", "/state", "/state", "", logged, "200"},
 		{newFake(), "get", "/state", "/state", "", "Remote: 192.0.2.7", "401"},
+		{newFake(), "get", "/health", "/health", "", logged, "503"},
+		{measuredFake(), "get", "/health", "/health", "", logged, "200"},
+		{measuredFake(), "get", "/health", "/health", "", "Remote: 192.0.2.7", "401"},
+		{newFake(), "get", "/compliance", "/compliance", "", logged, "503"},
+		{measuredFake(), "get", "/compliance", "/compliance", "", logged, "200"},
+		{measuredFake(), "get", "/compliance", "/compliance", "", "Remote: 192.0.2.7", "401"},
+		{measuredFake(), "get", "/state", "/state", "", logged, "200"},
 		{newFake(), "post", "/session", "/session", `{"officers":["a 1"]}`, logged, "201"},
 		{newFake(), "post", "/session", "/session", `[`, logged, "400"},
 		{newFake(), "post", "/session/details", "/session/details", "{}", logged, "200"},
@@ -92,7 +115,7 @@ func TestOpenAPIDescribesTheAnswers(t *testing.T) {
 		{newFake(), "get", "/login", "/login", "", logged, "200"},
 	} {
 		w := call(newServer(t, tt.f), strings.ToUpper(tt.method), "/api/v1"+tt.url, tt.body, tt.hdr)
-		ref := d.Paths[tt.path][tt.method].Responses[tt.status].Content["application/json"].Schema.Ref
+		ref := d.ref(t, tt.path, tt.method, tt.status)
 		if ref == "" {
 			t.Errorf("%s %s: no schema for %s", tt.method, tt.path, tt.status)
 			continue

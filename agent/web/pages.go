@@ -61,10 +61,14 @@ func (s *Server) site() (http.Handler, error) {
 		return nil, err
 	}
 	mux.Handle("GET /static/", static)
+	mux.HandleFunc("/whep/{channel}", s.live)
+	mux.HandleFunc("/whep/{channel}/{view}", s.live)
+	mux.Handle("GET /metrics", s.metrics())
 	show := func(pattern, name, action string) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.show(w, r, pages, name, action) })
 	}
 	show("GET /{$}", "room", "state")
+	show("GET /compliance", "compliance", "state")
 	show("GET /sessions", "sessions", "list")
 	show("GET /sessions/{id}", "session", "list")
 	show("GET /login", "login", "")

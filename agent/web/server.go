@@ -16,7 +16,7 @@ import (
 type Server struct {
 	o        Options
 	handler  http.Handler
-	live     hub
+	watchers hub
 	sending  chan struct{} // a place for each media transfer
 	checking chan struct{} // one verification at a time
 	bound    chan struct{} // closed once addr is set or Run has failed
@@ -70,7 +70,7 @@ func (s *Server) Serve(ctx context.Context, raw net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug), // clients that break off are no news
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { s.live.run(life, s.o.State) })
+	wg.Go(func() { s.watchers.run(life, s.snapshot) })
 	served := make(chan error, 1)
 	wg.Go(func() { served <- srv.Serve(l) })
 	defer wg.Wait()
@@ -80,7 +80,7 @@ func (s *Server) Serve(ctx context.Context, raw net.Listener) error {
 		return fmt.Errorf("web: serve: %w", err)
 	case <-ctx.Done():
 	}
-	s.live.close() // event streams end at once, so that only real work is waited for
+	s.watchers.close() // event streams end at once, so that only real work is waited for
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), StopWithin)
 	defer cancel()
 	if err := srv.Shutdown(late); err != nil {

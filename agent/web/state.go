@@ -23,7 +23,10 @@ type State struct {
 	Disks    []DiskState    `json:"disks"`
 	Faults   []Fault        `json:"faults"` // those that stand now, worst first
 	Climate  *Climate       `json:"climate"`
-	Lamp     string         `json:"lamp"` // drivers.LampState, "" without a lamp
+	Meets    *Meets         `json:"meets"`     // the standard, null while nothing is judged; set by web
+	Live     bool           `json:"live"`      // there is a live view; set by web
+	LiveIdle bool           `json:"live_idle"` // also while nothing is recorded; set by web
+	Lamp     string         `json:"lamp"`      // drivers.LampState, "" without a lamp
 	Board    string         `json:"board"`
 	Sim      bool           `json:"sim"` // nothing here is evidence
 	Version  string         `json:"version"`
@@ -77,6 +80,8 @@ type ChannelState struct {
 	Width       int      `json:"width"`
 	Height      int      `json:"height"`
 	FPS         float64  `json:"fps"`
+	BitsPerSec  int64    `json:"bits_per_s"`
+	AgeMS       int64    `json:"age_ms"`        // of the newest sample; -1 none yet
 	LevelDB     *float64 `json:"level_db"`      // RMS in dBFS, null without sound
 	PeakDB      *float64 `json:"peak_db"`       // null without sound
 	SignedAgoMS int64    `json:"signed_ago_ms"` // age of the newest moment that is signed and durable; -1 when not recording

@@ -1,9 +1,10 @@
-// Package web serves the HTTP API under /api/v1 and the pages of the room.
+// Package web serves the HTTP API under /api/v1, the pages of the room, WHEP and /metrics.
 //
 // It guarantees: each request is checked for its Host and Origin first (no DNS rebinding, no
 // cross-site request); access decides before anything happens, and the access entry is durable
-// before the first byte of a past recording is sent; bodies, headers, connections and the time a
-// slow client may take are bounded; an error is JSON {"error":{code,zh,en}} that says what to do.
+// before the first byte of a past recording or of the live room is sent; bodies, headers,
+// connections and the time a slow client may take are bounded; an error is JSON
+// {"error":{code,zh,en}} that says what to do.
 // A hung client holds one connection and nothing else: no lock, no part of the recorder.
 //
 // It does not guarantee that a browser can show what was recorded (H.265 depends on the machine; the
@@ -25,6 +26,8 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"minglu/agent/report"
 )
 
 // Room operates the one session of this room. Each method returns once the room has taken or
@@ -84,7 +87,7 @@ type Request struct {
 	Token    string
 	Remote   netip.Addr
 	Loopback bool
-	Action   string // "state", "operate", "list", "view", "play", "verify", "download"
+	Action   string // "state", "operate", "watch", "list", "view", "play", "verify", "download"
 	Session  string
 	Flags    []string
 	Running  bool
@@ -129,8 +132,20 @@ type Options struct {
 	Room   Room
 	Store  Sessions
 	Access Access
-	Sim    http.Handler // mounted at /sim/ for board sim, else nil; sees only checked requests of who may operate
-	Log    *slog.Logger // nil: none
+	// Health and Compliance are the newest measurements and verdicts, as they also go to the office:
+	// snapshots, quick, from any goroutine. nil: nothing is measured here.
+	Health     func() report.Health
+	Compliance func() report.Compliance
+	// Live speaks WHEP: it is mounted at /whep/ and sees POST /whep/CHANNEL only once access has
+	// decided and the entry is durable, PATCH and DELETE of what it named in Location with any login.
+	// nil: no live view.
+	Live http.Handler
+	// WatchIdle says that the body's rule lets people see the room while nothing is recorded. A pause
+	// is never shown.
+	WatchIdle bool
+	Outbox    func() int64 // messages that wait for the office's acknowledgement; nil: no office
+	Sim       http.Handler // mounted at /sim/ for board sim, else nil; sees only checked requests of who may operate
+	Log       *slog.Logger // nil: none
 }
 
 func (o *Options) valid() error {

@@ -30,6 +30,23 @@ export function put(e, text) {
   if (e.textContent !== text) e.textContent = text;
 }
 
+/** Keeps one element for each item of a list, so that focus and live regions stay. */
+export function keyed(list, items, key, make, fill) {
+  const old = new Map([...list.children].map((e) => [e.dataset.key, e]));
+  items.forEach((item, i) => {
+    const k = key(item);
+    let e = old.get(k);
+    old.delete(k);
+    if (!e) {
+      e = make(item);
+      e.dataset.key = k;
+    }
+    fill(e, item);
+    if (list.children[i] !== e) list.insertBefore(e, list.children[i] || null);
+  });
+  for (const e of old.values()) e.remove();
+}
+
 /** An answer that was not what was asked for; message is for people. */
 export class Refused extends Error {
   constructor(status, error) {

@@ -1,5 +1,5 @@
 // The room page: shows the newest state and gives commands. It decides nothing itself.
-import { $, ask, clock, el, english, matter, officers, put, say, span, t, toast, utc } from "./common.js";
+import { $, ask, clock, el, english, keyed, matter, officers, put, say, span, t, toast, utc } from "./common.js";
 import { hold } from "./hold.js";
 
 const words = {
@@ -53,23 +53,6 @@ function bar(s) {
   const bad = s.faults.filter((f) => f.severity !== "notice").length;
   $("impaired").hidden = bad === 0;
   put($("impaired"), "⚠ " + bad + " " + t("项故障", bad === 1 ? "fault" : "faults"));
-}
-
-/** Keeps one element for each item, so that focus and live regions stay. */
-function keyed(list, items, key, make, fill) {
-  const old = new Map([...list.children].map((e) => [e.dataset.key, e]));
-  items.forEach((item, i) => {
-    const k = key(item);
-    let e = old.get(k);
-    old.delete(k);
-    if (!e) {
-      e = make(item);
-      e.dataset.key = k;
-    }
-    fill(e, item);
-    if (list.children[i] !== e) list.insertBefore(e, list.children[i] || null);
-  });
-  for (const e of old.values()) e.remove();
 }
 
 function channelCard(c) {
