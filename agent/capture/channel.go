@@ -31,6 +31,7 @@ type channel struct {
 	pending []item               // for the sink, once the run has settled
 	paused  bool
 	ring    ring
+	taps    []*tapped
 
 	desc     *drivers.Description
 	encoders []*encoder // per track, nil where sound comes coded
@@ -69,6 +70,9 @@ func (c *channel) open(d drivers.Description) error {
 	}
 	c.desc, c.run, c.fresh = &d, nil, true
 	c.health.opened(c.o.Uptime(), d.Formats)
+	for _, t := range c.taps {
+		t.describe(c.desc)
+	}
 	return nil
 }
 
@@ -123,6 +127,7 @@ func (c *channel) take(s drivers.Sample, lookahead int64) {
 // put passes an item on and keeps what the next pre-roll may begin with. c.mu is held.
 func (c *channel) put(it item) {
 	c.ring.push(it)
+	c.showAll(&it)
 	now := it.sample.Arrival
 	if c.sink == nil {
 		c.ring.trim(now-c.o.Preroll, c.o.PrerollBytes)
@@ -193,6 +198,9 @@ func (c *channel) reported(r drivers.SenderReport) {
 	if r.Track < 0 || r.Track >= len(c.early) {
 		return
 	}
+	if !c.paused {
+		c.reportAll(&r)
+	}
 	if c.run == nil {
 		c.early[r.Track] = &r
 		return
@@ -255,6 +263,7 @@ func (c *channel) pause() {
 	c.release()
 	c.ring.clear()
 	c.paused, c.fresh = true, true
+	c.pauseTaps()
 	for _, e := range c.encoders {
 		if e != nil {
 			e.reset()
