@@ -2,6 +2,7 @@ package standard
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -122,7 +123,7 @@ func (it *Item) outside(f Facts) Text {
 		return Text{"不在使用时间内", "outside the opening hours"}
 	case it.When.Session == "recording" && !f.Recording:
 		return Text{"仅在录音录像时检查", "checked while a session records"}
-	case it.When.Class != "" && f.Class != "" && it.When.Class != f.Class:
+	case it.When.Class != "" && it.When.Class != f.Class:
 		return Text{"适用于 " + it.When.Class + " 类单位", "for bodies of class " + it.When.Class}
 	}
 	return Text{}
@@ -143,7 +144,7 @@ func (it *Item) verdict(mem *memory, m *Measurement, f Facts, now time.Duration)
 			mem.bad = false
 			return Unknown, Value{}, Text{"测量时间不足 " + seconds(it.Window), "not measured for " + seconds(it.Window) + " yet"}
 		case it.numeric():
-			value = Number(mean)
+			value = Number(math.Round(mean*1e9) / 1e9) // sums of seconds are not exact
 		case !lasts:
 			return it.settled(mem, true, m, value, now)
 		}
