@@ -13,13 +13,12 @@ import (
 
 // Limits of what is decoded, and how soon a decoder that failed is tried again.
 const (
-	maxKeyframe   = 8 << 20 // bytes
-	maxPixels     = 8192 * 4320
-	soundPacket   = 16 << 10
-	soundPiece    = 500 * time.Millisecond
-	slowKeyframes = 1500 * time.Millisecond
-	retryFirst    = time.Second
-	retryLast     = 30 * time.Second
+	maxKeyframe = 8 << 20 // bytes
+	maxPixels   = 8192 * 4320
+	soundPacket = 16 << 10
+	soundPiece  = 500 * time.Millisecond
+	retryFirst  = time.Second
+	retryLast   = 30 * time.Second
 )
 
 // feed hands one track to a decoder, and starts it again when it fails.
@@ -154,7 +153,6 @@ type wrap struct {
 	seq     uint32
 	time    uint64
 	scale   uint64
-	last    time.Duration // arrival of the newest keyframe
 	waiting []fmp4.Sample
 	length  uint64 // ticks of waiting
 }
@@ -190,16 +188,7 @@ func (w *wrap) wrap(s *drivers.Sample) (pieces [][]byte) {
 		w.waiting, w.length = nil, 0
 		return pieces
 	}
-	// The decoder holds one picture back. Where the next is far, it is pushed out by its like.
-	n := 1
-	if s.Arrival-w.last > slowKeyframes {
-		n = 2
-	}
-	w.last = s.Arrival
-	for range n {
-		pieces = w.fragment(pieces, []fmp4.Sample{{Duration: uint32(w.scale), Sync: true, Data: s.Data}})
-	}
-	return pieces
+	return w.fragment(nil, []fmp4.Sample{{Duration: uint32(w.scale), Sync: true, Data: s.Data}})
 }
 
 func (w *wrap) fragment(pieces [][]byte, samples []fmp4.Sample) [][]byte {

@@ -33,11 +33,9 @@ type probes struct {
 
 // found is what the kernel told last.
 type found struct {
-	at          time.Duration
-	celsius     *float64
-	underVolt   *bool
-	disks       map[string]diskFound
-	undervoltBy string
+	celsius   *float64
+	underVolt *bool
+	disks     map[string]diskFound
 }
 
 type diskFound struct {
@@ -84,7 +82,6 @@ func (p *probes) run(ctx context.Context) {
 // probe looks once. The board comes first: its files never hang.
 func (p *probes) probe() {
 	f := found{celsius: p.temperature(), disks: map[string]diskFound{}}
-	f.underVolt, f.undervoltBy = p.underVoltage()
 	p.mu.Lock()
 	if p.last.disks != nil {
 		f.disks = p.last.disks

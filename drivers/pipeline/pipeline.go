@@ -3,8 +3,8 @@
 //
 // Its guarantees: the process gets fragmented MP4 on its standard input and nothing else (no file, no
 // network, no shell, a fixed list of arguments); it runs at low priority with one thread; one that
-// hangs is killed; when a call returns, its process has ended. Output is at most one picture behind
-// its input.
+// hangs is killed; when a call returns, its process has ended. Each
+// picture comes out as soon as it is in.
 //
 // It is made for keyframes: the caller hands over only those it wants decoded.
 package pipeline
@@ -79,7 +79,7 @@ func (f *FFmpeg) CPU() time.Duration { return time.Duration(f.cpu.Load()) }
 // as possible.
 var input = []string{
 	"-hide_banner", "-loglevel", "error", "-nostdin", "-protocol_whitelist", "pipe",
-	"-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0", "-fflags", "nobuffer",
+	"-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0",
 	"-threads", "1", "-flags", "low_delay", "-f", "mp4", "-i", "pipe:0",
 }
 
@@ -93,7 +93,7 @@ func (f *FFmpeg) Gray(ctx context.Context, in <-chan []byte, width, height int, 
 	}
 	args := append(append([]string{}, input...), "-map", "0:v:0", "-vf",
 		"scale="+strconv.Itoa(width)+":"+strconv.Itoa(height)+":flags=neighbor:out_range=full,format=gray",
-		"-fps_mode", "passthrough", "-f", "rawvideo", "-flush_packets", "1", "pipe:1")
+		"-fps_mode", "passthrough", "-f", "rawvideo", "-threads", "1", "-flush_packets", "1", "pipe:1") // a thread more holds a picture back
 	return f.run(ctx, in, args, func(r io.Reader, moved func()) error {
 		pix := make([]byte, width*height)
 		for {
@@ -109,7 +109,7 @@ func (f *FFmpeg) Gray(ctx context.Context, in <-chan []byte, width, height int, 
 // PCM decodes sound to signed 16-bit little endian, interleaved, with the source's own rate and
 // channels, in pieces of whole values. Otherwise as [FFmpeg.Gray].
 func (f *FFmpeg) PCM(ctx context.Context, in <-chan []byte, out func(pcm []byte)) error {
-	args := append(append([]string{}, input...), "-map", "0:a:0", "-f", "s16le", "-flush_packets", "1", "pipe:1")
+	args := append(append([]string{}, input...), "-map", "0:a:0", "-f", "s16le", "-threads", "1", "-flush_packets", "1", "pipe:1")
 	return f.run(ctx, in, args, func(r io.Reader, moved func()) error {
 		buf := make([]byte, 16<<10)
 		odd := 0
@@ -201,8 +201,8 @@ type progress struct {
 	writing    atomic.Bool  // a piece is on its way in
 }
 
-// ahead is how many pieces may go in before something must come out: the init, two pictures the
-// decoder holds back, and some.
+// ahead is how many pieces may go in before something must come out: the init, and what a decoder that
+// reorders pictures may hold back.
 const ahead = 5
 
 // watch kills a process that does not take its input, or takes much of it and gives nothing, for limit.
