@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,21 +9,6 @@ import (
 	"testing"
 	"time"
 )
-
-// lab is made by TestMain: the programs are built once.
-var lab *Lab
-
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		var err error
-		if lab, err = Open(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer lab.Close()
-		return m.Run()
-	}())
-}
 
 // camera is one camera of a recording and what is expected of it.
 type camera struct {

@@ -86,7 +86,14 @@ func (o *output) String() string {
 // start runs a program until the end of the test at the latest. Its output is shown if the test failed.
 func start(t testing.TB, name string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(name, args...), out: &output{}, done: make(chan struct{})}
+	return startCommand(t, exec.Command(name, args...))
+}
+
+// startCommand is start for a command that is not run as usual.
+func startCommand(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	name := cmd.Path
+	p := &process{cmd: cmd, out: &output{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is for the test, which stops it
 	if err := p.cmd.Start(); err != nil {
