@@ -45,6 +45,7 @@ var thirdParty = []struct {
 	{"modernc.org/sqlite", []string{"agent/store"}, "the catalogue is the only database of the agent"},
 	{"golang.org/x/mod", []string{"agent/evidence"}, "tree proofs and notes of the evidence format"},
 	{"github.com/emmansun/gmsm", []string{"agent/evidence", "agent/record", "agent/record/recovery"}, "SM3 digests of segments"},
+	{"github.com/eclipse/paho.mqtt.golang", []string{"agent/uplink"}, "MQTT is fenced in: the library loses, reorders and hangs"},
 	{"github.com/goccy/go-yaml", []string{"agent/config", "agent/standard"}, "configuration is read in one place; a profile is a YAML file of its own"},
 	{"github.com/alecthomas/kong", []string{"agent", "sim"}, "command lines belong to main"},
 	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},

@@ -1,0 +1,110 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Run reports until ctx ends; then it writes what is queued, says goodbye if it is connected, and
+// returns the cause once all it started has ended: within seconds, if the disk answers. Call it once.
+func (u *Uplink) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { u.write(ctx) })
+	wg.Go(func() { u.obey(ctx) })
+	wg.Go(func() { u.watch(ctx) })
+	u.connections(ctx)
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// connections makes one connection after the other until ctx ends.
+func (u *Uplink) connections(ctx context.Context) {
+	for wait := u.o.RetryMin; ; wait = min(2*wait, u.o.RetryMax) {
+		began := time.Now()
+		up, err := u.connection(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		u.mu.Lock()
+		u.lastError = err.Error()
+		u.mu.Unlock()
+		if up && time.Since(began) > u.o.Timeout { // it worked for a while
+			wait = u.o.RetryMin
+		}
+		u.storm.warn("no connection to the office, trying again", "err", err, "wait", wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait/2 + rand.N(wait/2+1)): // a county's rooms do not all come back at once
+		}
+	}
+}
+
+// watch raises and clears FaultFull, away from whoever calls Publish: a fault may end in a Publish.
+func (u *Uplink) watch(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		u.fault(FaultFull, u.box.isFull())
+	}
+}
+
+func (u *Uplink) setConnected(on bool) {
+	now := u.o.Now().Up
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.connected != on {
+		u.connected, u.since = on, now
+	}
+}
+
+// storm logs at most one line a second of a kind of trouble, with how many there were.
+type storm struct {
+	log  *slog.Logger
+	mu   sync.Mutex // guards what follows
+	last map[string]time.Time
+	more map[string]int
+}
+
+func (s *storm) warn(msg string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil {
+		s.last, s.more = map[string]time.Time{}, map[string]int{}
+	}
+	if last, ok := s.last[msg]; ok && time.Since(last) < time.Second {
+		s.more[msg]++
+		return
+	}
+	if n := s.more[msg]; n > 0 {
+		args = append(args, "more", n)
+	}
+	s.last[msg], s.more[msg] = time.Now(), 0
+	s.log.Warn(msg, args...)
+}
+
+// high is the highest number sent so far, to count what is sent again.
+type high struct {
+	outbox string
+	n      int64
+}
+
+// again reports whether a number was sent before, and remembers it.
+func (h *high) again(outbox string, n int64) bool {
+	if h.outbox == outbox && n <= h.n {
+		return true
+	}
+	h.outbox, h.n = outbox, n
+	return false
+}
+
+var errGone = errors.New("the broker closed the connection")
