@@ -67,16 +67,16 @@ func parseBase(data []byte) (base, bool) {
 
 // numbers are what one picture comes to.
 type numbers struct {
-	luma, deviation float64
-	gradient        float64 // mean step to the right and downward
-	sharp           float64 // mean curvature against the deviation: what blur takes first
+	luma, deviation float64 // deviation of the cells
+	gradient        float64 // mean step from cell to cell
+	sharp           float64 // mean curvature against the spread of pixels: what blur takes first
 	dark            float64 // share of pixels under blackLevel
 	cells           []float64
 }
 
 // look at a picture of viewBytes.
 func look(pix []byte) (n numbers) {
-	var sum, squares, grad, curve, dark int64
+	var sum, squares, curve, dark int64
 	cells := make([]int64, cellsX*cellsY)
 	for y := range viewHeight {
 		row := pix[y*viewWidth : (y+1)*viewWidth]
@@ -88,25 +88,37 @@ func look(pix []byte) (n numbers) {
 				dark++
 			}
 			cells[y/cellSide*cellsX+x/cellSide] += v
-			if x == 0 || y == 0 || x == viewWidth-1 || y == viewHeight-1 {
-				continue
+			if x > 0 && y > 0 && x < viewWidth-1 && y < viewHeight-1 {
+				curve += abs(4*v - int64(row[x-1]) - int64(row[x+1]) - int64(pix[(y-1)*viewWidth+x]) - int64(pix[(y+1)*viewWidth+x]))
 			}
-			right, down := int64(row[x+1]), int64(pix[(y+1)*viewWidth+x])
-			grad += abs(right-v) + abs(down-v)
-			curve += abs(4*v - int64(row[x-1]) - right - down - int64(pix[(y-1)*viewWidth+x]))
 		}
 	}
 	n.luma = float64(sum) / viewBytes
-	n.deviation = math.Sqrt(max(0, float64(squares)/viewBytes-n.luma*n.luma))
-	inner := float64((viewWidth - 2) * (viewHeight - 2))
-	n.gradient = float64(grad) / inner / 2
-	n.sharp = float64(curve) / inner / (n.deviation + 1)
+	spread := math.Sqrt(max(0, float64(squares)/viewBytes-n.luma*n.luma))
+	n.sharp = float64(curve) / float64((viewWidth-2)*(viewHeight-2)) / (spread + 1)
 	n.dark = float64(dark) / viewBytes
 	n.cells = make([]float64, len(cells))
 	for i, c := range cells {
 		n.cells[i] = float64(c) / (cellSide * cellSide)
 	}
+	n.deviation, n.gradient = structure(n.cells, n.luma)
 	return n
+}
+
+// structure is how much the cells differ, from their mean and from their neighbours. In cells of 100
+// pixels the noise of a sensor in the dark does not count.
+func structure(cells []float64, mean float64) (deviation, gradient float64) {
+	for i, c := range cells {
+		deviation += (c - mean) * (c - mean)
+		if i%cellsX > 0 {
+			gradient += math.Abs(c - cells[i-1])
+		}
+		if i >= cellsX {
+			gradient += math.Abs(c - cells[i-cellsX])
+		}
+	}
+	n := float64(len(cells))
+	return math.Sqrt(deviation / n), gradient / n / 2
 }
 
 func abs(v int64) int64 {

@@ -81,7 +81,7 @@ func (p *probes) run(ctx context.Context) {
 
 // probe looks once. The board comes first: its files never hang.
 func (p *probes) probe() {
-	f := found{celsius: p.temperature(), disks: map[string]diskFound{}}
+	f := found{celsius: p.temperature(), underVolt: p.underVoltage(), disks: map[string]diskFound{}}
 	p.mu.Lock()
 	if p.last.disks != nil {
 		f.disks = p.last.disks
@@ -112,24 +112,23 @@ func (p *probes) temperature() *float64 {
 
 // underVoltage reads the alarm of a supply monitor: a Raspberry Pi has rpi_volt, whose in0_lcrit_alarm
 // is 1 since the supply was last found too low; other boards have in*_lcrit_alarm or in*_min_alarm.
-func (p *probes) underVoltage() (*bool, string) {
+func (p *probes) underVoltage() *bool {
 	var files []string
 	for _, pattern := range []string{"in*_lcrit_alarm", "in*_min_alarm"} {
 		found, _ := filepath.Glob(filepath.Join(p.sys, "class/hwmon/hwmon*", pattern))
 		files = append(files, found...)
 	}
 	var low *bool
-	by := ""
 	for _, f := range files[:min(len(files), maxZones)] {
 		v, err := readInt(f)
 		if err != nil {
 			continue
 		}
 		if alarm := v != 0; low == nil || alarm {
-			low, by = &alarm, filepath.Base(f)
+			low = &alarm
 		}
 	}
-	return low, by
+	return low
 }
 
 // disk looks at the folder of one disk. It may hang as long as the disk does.
