@@ -31,6 +31,10 @@ func (a *agent) do(x room.Action) {
 	case room.Precheck:
 		if c != nil {
 			c.setFailed(a.precheck(c))
+			done := true
+			a.mu.Lock()
+			a.records.precheck = &done
+			a.mu.Unlock()
 		}
 	case room.Finish:
 		a.finish(c, x.Reason)
@@ -56,6 +60,9 @@ func (a *agent) inSession(c *current, x room.Action) {
 		c.session.Note(&evidence.Mark{At: at, Text: x.Text, Who: x.Who})
 	case room.NoteEvent:
 		f := evidence.Event{Common: evidence.Common{Type: x.Type}, At: at, Code: x.Code, Ch: x.Ch, Text: x.Text}
+		if x.Type == "notice" && x.Code == "" {
+			c.noticed(up)
+		}
 		if x.Type == "fault" {
 			f.Text = report.Find(x.Code).Text.In(x.Ch).Zh
 		}
@@ -64,10 +71,12 @@ func (a *agent) inSession(c *current, x room.Action) {
 		a.capture.Pause()
 		c.session.Pause(x.Reason, x.Who)
 		c.pause(at, up, x.Reason, x.Who)
+		a.tell(report.SessionPaused, report.SessionEvent{Session: c.id, Reason: x.Reason, Who: x.Who, MediaMS: at / 1000})
 	case room.ResumeRecording:
 		c.session.Resume("", x.Who)
 		c.resume(at, up)
 		a.capture.Attach(a.sink(c))
+		a.tell(report.SessionResumed, report.SessionEvent{Session: c.id, Who: x.Who, MediaMS: at / 1000})
 	}
 }
 
@@ -134,6 +143,8 @@ func (a *agent) follow(c *current) {
 		c.lag.lamp = a.lampLag(c.trigger)
 		lag := c.lag
 		c.mu.Unlock()
+		a.tell(report.SessionOpened, a.sessionEvent(c))
+		latest(a.checkpoint, struct{}{})
 		a.log.Info("session opened", "session", c.id, "trigger", c.by, "trigger_to_lamp", lag.lamp, "trigger_to_durable", lag.durable, "preroll", lag.preroll)
 	case <-c.session.Done():
 	}
@@ -170,6 +181,8 @@ func (a *agent) seal(c *current) {
 		a.log.Error("the session is not sealed; it will be at the next start", "session", c.id, "err", err)
 		a.loop.Fault("seal.failed", c.id, true)
 	} else {
+		a.tellSealed(c, sealed)
+		latest(a.checkpoint, struct{}{})
 		a.log.Info("session sealed", "session", c.id, "media", sealed.Media, "took", sealed.Took, "manifest", sealed.Manifest, "disks", sealed.Disks)
 	}
 	if err := a.enter(c.id); err != nil {

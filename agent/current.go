@@ -38,6 +38,19 @@ type latencies struct {
 	lamp    time.Duration // the lamp shows it
 	durable time.Duration // the first signature is on a disk
 	preroll time.Duration // media kept from before the trigger
+	notice  time.Duration // the notice of recording was given
+}
+
+func (c *current) latencies() latencies {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lag
+}
+
+func (c *current) noticed(up time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lag.notice = max(up-c.trigger, 1)
 }
 
 func (c *current) mark(m web.Mark) {

@@ -20,11 +20,14 @@ import (
 	"minglu/agent/config"
 	"minglu/agent/durable"
 	"minglu/agent/evidence"
+	"minglu/agent/health"
 	"minglu/agent/identity"
 	"minglu/agent/ledger"
+	"minglu/agent/live"
 	"minglu/agent/record"
 	"minglu/agent/room"
 	"minglu/agent/store"
+	"minglu/agent/uplink"
 	"minglu/agent/web"
 	"minglu/drivers/sim"
 )
@@ -45,25 +48,30 @@ var buildDate = "2026-11-25T00:00:00Z"
 // agent is everything that runs in one room. main alone knows all the parts; they know each other
 // only through interfaces of their own.
 type agent struct {
-	cfg      *config.Config
-	log      *slog.Logger
-	files    durable.Files // of the state folder
-	boot     string
-	clock    *clock.Clock
-	id       *identity.Identity
-	signer   *evidence.Signer
-	ledger   *ledger.Ledger
-	recorder *record.Recorder
-	capture  *capture.Capture
-	store    *store.Store
-	rebuild  bool // the catalogue is to be rebuilt
-	web      *web.Server
-	sim      *sim.Room // nil on a real board
-	devices  devices
-	loop     *roomLoop
-	lampWish chan lampWish
-	sounds   chan sound
-	faults   *watch
+	cfg        *config.Config
+	log        *slog.Logger
+	files      durable.Files // of the state folder
+	boot       string
+	began      time.Duration // uptime at which the agent started
+	clock      *clock.Clock
+	id         *identity.Identity
+	signer     *evidence.Signer
+	ledger     *ledger.Ledger
+	recorder   *record.Recorder
+	capture    *capture.Capture
+	store      *store.Store
+	rebuild    bool // the catalogue is to be rebuilt
+	web        *web.Server
+	sim        *sim.Room // nil on a real board
+	devices    devices
+	loop       *roomLoop
+	lampWish   chan lampWish
+	sounds     chan sound
+	health     *health.Health
+	live       *live.Live
+	uplink     *uplink.Uplink // nil without an office
+	runID      string         // of this start, for the office
+	checkpoint chan struct{}  // the office is to get the ledger's state now
 
 	ledgerMu sync.Mutex // one line at a time goes to master and copies
 
@@ -72,13 +80,15 @@ type agent struct {
 	closing map[string]*current
 	lampAt  time.Duration // uptime at which the lamp last changed …
 	lampFor time.Duration // … and the trigger it followed
-	climate *web.Climate
+	climate *health.ClimateFact
+	rate    int64          // bit/s of all channels when they last delivered
+	records facts          // what past sessions have shown
 	wg      sync.WaitGroup // seals and other work that Run waits for
 }
 
 // open makes all parts in order of need. Nothing runs before Run. What was opened is closed again on error.
 func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
-	a = &agent{cfg: cfg, log: log, lampWish: make(chan lampWish, 1), sounds: make(chan sound, 8), closing: map[string]*current{}}
+	a = &agent{cfg: cfg, log: log, began: clock.Uptime(), lampWish: make(chan lampWish, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, checkpoint: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -105,8 +115,16 @@ func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 		return nil, err
 	}
 	a.loop = newRoomLoop(roomRules(cfg), clock.Uptime, log)
-	a.loop.do = a.do
-	a.faults = newWatch(a)
+	a.loop.do, a.loop.faulted = a.do, a.onFault
+	if err := a.openHealth(); err != nil {
+		return nil, err
+	}
+	if err := a.openLive(); err != nil {
+		return nil, err
+	}
+	if err := a.openUplink(); err != nil {
+		return nil, &usageError{err}
+	}
 	return a, a.openWeb()
 }
 
@@ -156,7 +174,11 @@ func (a *agent) openWeb() (err error) {
 	if err != nil {
 		return &usageError{err}
 	}
-	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Log: a.log}
+	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Log: a.log,
+		Health: a.reportHealth, Compliance: a.reportCompliance, Live: a.live.Handler("/whep/"), WatchIdle: a.cfg.Live.Idle}
+	if a.uplink != nil {
+		o.Outbox = func() int64 { return int64(a.uplink.Status().Waiting) }
+	}
 	if t := a.cfg.Web.TLS; t != nil {
 		if o.TLS, err = loadTLS(t); err != nil {
 			return &usageError{err}
@@ -271,7 +293,7 @@ func (a *agent) recordAccess(ctx context.Context, e access.Entry) error {
 // sessions is what the pages may look at.
 func (a *agent) sessions() *sessions {
 	return &sessions{
-		store: a.store, disks: a.storeDisks, trust: a.trust, results: filepath.Join(a.cfg.State, resultsFolder), files: a.files,
+		store: a.store, disks: a.storeDisks, trust: a.trust, results: filepath.Join(a.cfg.State, resultsFolder), files: a.files, verified: a.verified,
 		room: func(w *web.Session) { w.Room, w.Device = a.cfg.Device.Room, a.cfg.Device.Name },
 		live: a.liveSessions,
 	}

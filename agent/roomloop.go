@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -16,12 +17,13 @@ const tickEvery = 100 * time.Millisecond
 
 // roomLoop owns the room's state: it feeds events to room.Step one at a time and hands the actions on.
 type roomLoop struct {
-	rules  room.Rules
-	uptime func() time.Duration
-	do     func(room.Action) // carries out one action; must not block on a device or a disk
-	events chan request
-	log    *slog.Logger
-	last   time.Duration // uptime of the last step; only Run's goroutine
+	rules   room.Rules
+	uptime  func() time.Duration
+	do      func(room.Action) // carries out one action; must not block on a device or a disk
+	events  chan request
+	faulted func(f room.Fault, on bool, since time.Time) // told of each fault that began or ended; must not block
+	log     *slog.Logger
+	last    time.Duration // uptime of the last step; only Run's goroutine
 
 	mu    sync.Mutex // guards what follows, for readers
 	state room.State
@@ -36,7 +38,7 @@ type request struct {
 }
 
 func newRoomLoop(rules room.Rules, uptime func() time.Duration, log *slog.Logger) *roomLoop {
-	return &roomLoop{rules: rules, uptime: uptime, events: make(chan request, 256), log: log, since: map[room.Fault]time.Time{}}
+	return &roomLoop{rules: rules, uptime: uptime, events: make(chan request, 256), log: log, since: map[room.Fault]time.Time{}, faulted: func(room.Fault, bool, time.Time) {}}
 }
 
 // Run feeds events until ctx ends. Events sent later are dropped.
@@ -65,8 +67,14 @@ func (l *roomLoop) step(r request) {
 	next, actions := room.Step(l.rules, l.State(), r.event, now)
 	l.mu.Lock()
 	l.state = next
-	l.noteFaults()
+	began, ended := l.noteFaults()
 	l.mu.Unlock()
+	for f, since := range began {
+		l.faulted(f, true, since)
+	}
+	for f, since := range ended {
+		l.faulted(f, false, since)
+	}
 	for _, a := range actions {
 		l.do(a)
 	}
@@ -75,18 +83,22 @@ func (l *roomLoop) step(r request) {
 	}
 }
 
-// noteFaults remembers since when each standing fault stands. mu is held.
-func (l *roomLoop) noteFaults() {
-	standing := map[room.Fault]time.Time{}
+// noteFaults remembers since when each standing fault stands, and tells what changed. mu is held.
+func (l *roomLoop) noteFaults() (began, ended map[room.Fault]time.Time) {
+	began, ended = map[room.Fault]time.Time{}, l.since
+	standing := make(map[room.Fault]time.Time, len(l.state.Faults))
 	for _, f := range l.state.Faults {
 		f.Impairs = false
 		t, ok := l.since[f]
 		if !ok {
 			t = time.Now().UTC()
+			began[f] = t
 		}
 		standing[f] = t
 	}
+	maps.DeleteFunc(ended, func(f room.Fault, _ time.Time) bool { _, stands := standing[f]; return stands })
 	l.since = standing
+	return began, ended
 }
 
 // State returns the room as it is now.

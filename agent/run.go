@@ -12,6 +12,7 @@ import (
 	"minglu/agent/ledger"
 	"minglu/agent/record"
 	"minglu/agent/record/recovery"
+	"minglu/agent/report"
 	"minglu/agent/room"
 	"minglu/agent/store"
 	"minglu/drivers"
@@ -72,7 +73,12 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return a.web.Run(ctx) })
 	g.Go(func() error { return a.clock.Run(ctx) })
 	g.Go(func() error { return a.capture.Run(ctx) })
-	g.Go(func() error { return a.faults.Run(ctx) })
+	g.Go(func() error { return a.health.Run(ctx) })
+	g.Go(func() error { return a.runLive(ctx) })
+	if a.uplink != nil {
+		g.Go(func() error { return a.uplink.Run(ctx) })
+		g.Go(func() error { return a.runCheckpoints(ctx) })
+	}
 	g.Go(func() error { return a.runLamp(ctx) })
 	if a.devices.speaker != nil {
 		g.Go(func() error { return a.runSpeaker(ctx) })
@@ -138,6 +144,7 @@ func (a *agent) begin(ctx context.Context) error {
 		a.log.Error("looking for interrupted sessions", "err", err)
 	}
 	a.recordOn(pending)
+	a.learnRecords(ctx)
 	if a.rebuild {
 		a.log.Info("rebuilding the catalogue from the session folders")
 		if err := a.store.Rebuild(ctx, a.storeDisks(), a.inUse, func(p store.Progress) {
@@ -184,6 +191,13 @@ func (a *agent) recordOn(pending []recovery.Open) {
 		if ago < 0 { // a clock that fell back tells nothing: better one session too many
 			ago = 0
 		}
+		back := clock.Uptime() - a.began // until here, the time the agent took
+		if p.Boot != a.boot {
+			back = clock.Uptime() // and the board to boot
+		}
+		a.mu.Lock()
+		a.records.resumeAfter = &back
+		a.mu.Unlock()
 		a.loop.Send(room.PowerBack{Session: p.Session, Paused: p.Paused, Ago: ago, Details: cutDetails(p)})
 		return
 	}
@@ -205,18 +219,19 @@ func cutDetails(p recovery.Open) (d room.Details) {
 
 // repair seals what a cut left open, with its true cause.
 func (a *agent) repair(ctx context.Context) {
-	report, err := recovery.Run(ctx, recovery.Options{
+	done, err := recovery.Run(ctx, recovery.Options{
 		Disks: a.recoveryDisks(), Ledger: headWriter{a}, NewLog: a.newLog, Device: a.id.D, Key: a.id.Key, Certs: a.id.Certs(),
 		Now: a.clock.Now, BootID: a.boot, Skip: a.inUse, Log: a.log,
 	})
 	if err != nil && ctx.Err() == nil {
 		a.log.Error("repair", "err", err)
 	}
-	for _, it := range report.Items {
+	for _, it := range done.Items {
 		a.log.Info("repaired", "session", it.Session, "outcome", it.Outcome, "cause", it.Cause, "err", it.Err)
 		switch it.Outcome {
 		case recovery.Recovered, recovery.Finished:
 			a.loop.Fault("session.recovered", it.Session, true)
+			a.tell(report.SessionRecovered, report.SessionEvent{Session: it.Session, Reason: it.Cause, Copies: len(a.storeDisks())})
 		default:
 			a.loop.Fault("session.damaged", it.Session, true)
 		}
@@ -294,7 +309,7 @@ func (a *agent) onStep(s clock.Step) {
 	if c := a.running(); c != nil {
 		c.session.Note(&evidence.Clock{Epoch: s.Reading.Epoch, At: c.session.Media(s.Reading.Up), Step: s.By.Microseconds(), Src: s.Reading.Source})
 	}
-	a.faults.stepped(s.Reading.Up)
+	a.health.Stepped(s.Reading.Up, s.By)
 	if err := a.ledgerLine(func(l *ledger.Ledger) error {
 		_, err := l.Append(&evidence.LedgerClock{Epoch: s.Reading.Epoch, Step: s.By.Microseconds(), Src: s.Reading.Source})
 		return err

@@ -23,13 +23,14 @@ import (
 
 // sessions serves recorded sessions to the pages from the catalogue and the folders on the disks.
 type sessions struct {
-	store   *store.Store
-	disks   func() []store.Disk    // those present now
-	live    func() []web.Session   // those being recorded or sealed, newest first
-	trust   func() *evidence.Trust // state/trust and this device's own certificate
-	room    func(*web.Session)     // fills Room and Device
-	results string                 // folder of the last verification of each session
-	files   durable.Files          // of the state folder
+	store    *store.Store
+	disks    func() []store.Disk    // those present now
+	live     func() []web.Session   // those being recorded or sealed, newest first
+	trust    func() *evidence.Trust // state/trust and this device's own certificate
+	room     func(*web.Session)     // fills Room and Device
+	results  string                 // folder of the last verification of each session
+	files    durable.Files          // of the state folder
+	verified func()                 // called after each verification
 }
 
 var (
@@ -304,6 +305,7 @@ func (s *sessions) Verify(ctx context.Context, id string, progress func(done, al
 // keepResult remembers a verification; failing to is no failure of the verification.
 func (s *sessions) keepResult(ctx context.Context, id string, r evidence.Result, b []byte) {
 	if s.files.Replace(filepath.Join(s.results, id+".json"), b) == nil {
+		s.verified()
 		_ = s.store.SetVerified(ctx, id, store.Verified{Exit: r.Exit, Grade: r.Sessions[0].Grade, At: time.Now()})
 	}
 }

@@ -136,7 +136,12 @@ func (a *agent) snapshot() web.State {
 		w.Session = c.shown(string(st.Phase), now.Up)
 	}
 	a.mu.Lock()
-	w.Climate = a.climate
+	if f := a.climate; f != nil {
+		w.Climate = &web.Climate{Celsius: f.Celsius, Humidity: -1}
+		if f.Humidity != nil {
+			w.Climate.Humidity = *f.Humidity
+		}
+	}
 	a.mu.Unlock()
 	return w
 }

@@ -97,6 +97,9 @@ func (c *Config) fill(d *decoder, dir string) {
 	if c.Speaker != nil {
 		abs(&c.Speaker.Announcement, dir)
 	}
+	if c.MQTT != nil {
+		abs(&c.MQTT.CA, dir)
+	}
 }
 
 func orText(s *string, def string) {
@@ -153,6 +156,11 @@ func (c *Config) check(d *decoder) {
 	c.checkWeb(d)
 	if c.MQTT != nil {
 		d.address("mqtt.url", c.MQTT.URL, "mqtts", "mqtt")
+	}
+	if l := c.Live.Listen; l != "" {
+		if _, _, err := net.SplitHostPort(l); err != nil {
+			d.bad("live.listen", fmt.Sprintf("%q 无效；应为 主机:端口，例如 0.0.0.0:8189", l), fmt.Sprintf("%q: write host:port, such as 0.0.0.0:8189", l))
+		}
 	}
 	if c.Timestamp != nil {
 		for i, u := range c.Timestamp.URLs {

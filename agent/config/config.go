@@ -78,7 +78,8 @@ type Config struct {
 	Thermometer *Thermometer `yaml:"thermometer"` // nil: none
 	Speaker     *Speaker     `yaml:"speaker"`     // nil: none, no announcement
 	Web         Web          `yaml:"web"`
-	MQTT        *MQTT        `yaml:"mqtt"`      // accepted; used once the agent reports to an office
+	Live        Live         `yaml:"live"`      // pictures for people who watch
+	MQTT        *MQTT        `yaml:"mqtt"`      // nil: no office
 	Timestamp   *Timestamp   `yaml:"timestamp"` // accepted; used once the agent asks for time-stamp tokens
 }
 
@@ -193,9 +194,16 @@ type TLS struct {
 	Key  string `yaml:"key"`  // PEM key
 }
 
+// Live is how people watch the room.
+type Live struct {
+	Listen string `yaml:"listen"` // host:port, UDP; default: the host of web.listen and any port
+	Idle   bool   `yaml:"idle"`   // the body's rule lets an idle room be watched; default false. A pause never is
+}
+
 // MQTT is the office's broker.
 type MQTT struct {
-	URL Secret `yaml:"url"` // mqtts://, or mqtt:// on loopback
+	URL Secret `yaml:"url"` // mqtts://NAME:PASSWORD@host:8883, or mqtt:// on loopback
+	CA  string `yaml:"ca"`  // PEM file of the certificate that vouches for the broker; default: the system's
 }
 
 // Timestamp names RFC 3161 services, asked in order.

@@ -209,7 +209,7 @@ func TestExampleLoadsAndNamesEveryKey(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, data := range map[string]string{"agent.yaml": Example(), "web.crt": "", "web.key": "", "notice.wav": ""} {
+	for name, data := range map[string]string{"agent.yaml": Example(), "web.crt": "", "web.key": "", "office.pem": "", "notice.wav": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}

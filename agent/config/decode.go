@@ -170,6 +170,13 @@ func (d *decoder) node(n ast.Node, key string, v reflect.Value) {
 			return
 		}
 		v.SetInt(x)
+	case reflect.Bool:
+		b, ok := n.(*ast.BoolNode)
+		if !ok {
+			d.unusable(key, "应为 true 或 false", "should be true or false")
+			return
+		}
+		v.SetBool(b.Value)
 	default:
 		panic("BUG: config: no decoder for " + v.Type().String())
 	}

@@ -20,8 +20,8 @@ body: {name: 示范县市场监督管理局, system: 市场监管}
 state: {{printf "%q" .State}}
 board: sim
 channels:
-  - {id: face, name: 被询问人, camera: {sim: {}}}
-  - {id: room, name: 全景, camera: {sim: {}}}
+  - {id: face, name: 被询问人, camera: {sim: {width: 1920, height: 1080}}}
+  - {id: room, name: 全景, camera: {sim: {width: 1920, height: 1080}}}
   - {id: voice, name: 桌面话筒, microphone: {sim: {}}}
 storage:
   disks:

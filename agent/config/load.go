@@ -83,6 +83,9 @@ func (c *Config) look(d *decoder) {
 	if t := c.Web.TLS; t != nil {
 		files["web.tls.cert"], files["web.tls.key"] = t.Cert, t.Key
 	}
+	if c.MQTT != nil {
+		files["mqtt.ca"] = c.MQTT.CA
+	}
 	if c.Speaker != nil {
 		files["speaker.announcement"] = c.Speaker.Announcement
 	}

@@ -228,6 +228,7 @@ func (s *Session) gap(c *channel, from, to int64, cause string) {
 	}
 	s.append(evidence.Gap{Common: evidence.Common{Type: "gap"}, Ch: c.id, From: from, To: to, Cause: cause})
 	c.status.Gaps++
+	c.status.GapTotal += time.Duration(to-from) * time.Microsecond
 }
 
 // openSegment begins a new file; its init and reserve go into the batch.

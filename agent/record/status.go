@@ -47,5 +47,6 @@ type ChannelStatus struct {
 	Bytes     int64
 	To        time.Duration // media time at the end of the last fragment
 	Gaps      int64
+	GapTotal  time.Duration // declared so far
 	Dropped   int64 // samples not recorded: before a keyframe, in a pause, of an unknown format
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"slices"
 )
@@ -16,7 +17,7 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 	case r.PathValue("view") != "" && (r.Method == http.MethodPatch || r.Method == http.MethodDelete):
 		_, err = s.o.Access.Enter(r.Context(), request(r, "state"))
 	case r.PathValue("view") == "" && r.Method == http.MethodPost:
-		err = s.watch(r)
+		r, err = s.named(r), s.watch(r)
 	default:
 		err = &Error{http.StatusMethodNotAllowed, "method", "请求方法有误：WHEP 用 POST 开始，PATCH、DELETE 用于已开始的画面。",
 			"Wrong method: WHEP begins a view with POST; PATCH and DELETE are for a view that began."}
@@ -62,4 +63,19 @@ func (s *Server) shown(st State) error {
 		return nil
 	}
 	return &Error{http.StatusConflict, "idle", "房间没有在录音录像，不显示画面。开始后再看。", "The room is not recording: nothing is shown. Watch once a session runs."}
+}
+
+// userKey is where [UserName] finds who a request is of.
+type userKey struct{}
+
+// named lets the live view know who watches.
+func (s *Server) named(r *http.Request) *http.Request {
+	u := s.o.Access.Who(request(r, "watch"))
+	return r.WithContext(context.WithValue(r.Context(), userKey{}, u.Name))
+}
+
+// UserName is the name of the login behind a request that reached [Options.Live], "" if none.
+func UserName(ctx context.Context) string {
+	name, _ := ctx.Value(userKey{}).(string)
+	return name
 }

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"minglu/agent/evidence"
+	"minglu/agent/record"
+	"minglu/agent/report"
+	"minglu/agent/room"
+	"minglu/agent/uplink"
+	"minglu/agent/web"
+)
+
+// outboxFolder holds the messages that the office has not acknowledged.
+const outboxFolder = "outbox"
+
+// checkpointEvery is how often the office gets the ledger's state while a session runs (evidence.md, witness).
+const checkpointEvery = time.Minute
+
+// openUplink makes the way to the office, if the configuration names one.
+func (a *agent) openUplink() (err error) {
+	m := a.cfg.MQTT
+	if m == nil {
+		return nil
+	}
+	a.runID = randomHex(8)
+	o := uplink.Options{
+		URL: m.URL.Reveal(), Device: a.cfg.Device.Name, Outbox: filepath.Join(a.cfg.State, outboxFolder),
+		State: a.reportState, Health: a.reportHealth, Compliance: a.reportCompliance, Command: a.command,
+		Fault: a.loop.Fault, Now: a.clock.Now, Log: a.log,
+	}
+	if m.CA != "" {
+		pem, err := os.ReadFile(m.CA)
+		if err != nil {
+			return fmt.Errorf("mqtt.ca: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("mqtt.ca: %s holds no PEM certificate", m.CA)
+		}
+		o.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	a.uplink, err = uplink.New(o)
+	return err
+}
+
+// tell queues a numbered message for the office; without an office it does nothing.
+func (a *agent) tell(typ string, body report.NumberedBody) {
+	if a.uplink == nil {
+		return
+	}
+	if err := a.uplink.Publish(typ, body); err != nil {
+		a.log.Error("report", "type", typ, "err", err)
+	}
+	a.uplink.Touch(report.KindState)
+}
+
+func (a *agent) reportState() report.State {
+	st, now := a.loop.State(), a.clock.Now()
+	body := a.reportBody()
+	r := report.State{Boot: a.boot, T: now.T, Room: a.cfg.Device.Room, Body: &body, State: shownState(st), Since: wall(now, st.Since), Version: buildVersion(), Run: a.runID}
+	if c := a.running(); c != nil {
+		r.Session = c.id
+	}
+	for f, since := range a.loop.Faults() {
+		r.Faults = append(r.Faults, report.ActiveFault{Code: f.Code, Ch: f.Ch, Since: since})
+	}
+	return r
+}
+
+func (a *agent) reportBody() report.Body {
+	return report.Body{Name: a.cfg.Body.Name, USCC: a.cfg.Body.USCC, System: a.cfg.Body.System}
+}
+
+// sessionEvent is what the office is told of a session.
+func (a *agent) sessionEvent(c *current) report.SessionEvent {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	body := a.reportBody()
+	e := report.SessionEvent{Session: c.id, Trigger: string(c.by), Continues: c.continues, Body: &body, Case: c.details.Case, Matter: matterText(c.details.Matter)}
+	for _, o := range c.details.Officers {
+		e.Officers = append(e.Officers, report.Officer{Name: o.Name, Credential: o.Credential})
+	}
+	for _, f := range c.failed {
+		e.Failed = append(e.Failed, f.Code)
+	}
+	return e
+}
+
+// tellSealed reports the end of a session.
+func (a *agent) tellSealed(c *current, s record.Sealed) {
+	e := a.sessionEvent(c)
+	e.Trigger, e.Failed = "", nil
+	e.Reason, e.MediaMS, e.Manifest, e.Copies = s.Reason, s.Media.Milliseconds(), s.Manifest, len(s.Disks)
+	a.tell(report.SessionSealed, e)
+}
+
+// command carries out what the office asks for.
+func (a *agent) command(ctx context.Context, c report.Command) uplink.Answer {
+	var e room.Event
+	switch c.Do {
+	case report.DoStart:
+		d := room.Details{Case: c.Case, Matter: c.Matter}
+		for _, o := range c.Officers {
+			d.Officers = append(d.Officers, room.Officer(o))
+		}
+		e = room.Start{By: room.ByMessage, Who: c.Who, Details: d}
+	case report.DoStop:
+		e = room.Stop{Reason: c.Reason, Who: c.Who}
+	case report.DoMark:
+		e = room.Mark{Text: c.Text, Who: c.Who}
+	default:
+		return uplink.Answer{Code: "unknown", Text: report.Text{Zh: "不认识的命令 " + c.Do, En: "unknown command " + c.Do}}
+	}
+	actions, err := a.loop.Ask(ctx, e)
+	if err == nil {
+		err = refusal(actions)
+	}
+	answer := uplink.Answer{}
+	if c := a.running(); c != nil {
+		answer.Session = c.id
+	}
+	if err != nil {
+		answer.Code, answer.Text = "failed", report.Text{Zh: "房间没有应答", En: "the room did not answer"}
+		if w, ok := err.(*web.Error); ok {
+			answer.Code, answer.Text = w.Code, report.Text{Zh: w.Zh, En: w.En}
+		}
+	}
+	return answer
+}
+
+// onFault reports a fault that began or ended.
+func (a *agent) onFault(f room.Fault, on bool, since time.Time) {
+	typ := report.AlarmCleared
+	if on {
+		typ = report.AlarmRaised
+	}
+	a.tell(typ, report.AlarmOf(f.Code, f.Ch, since))
+}
+
+// runCheckpoints tells the office the state of the device ledger: each minute while a session runs,
+// and whenever one was opened or sealed.
+func (a *agent) runCheckpoints(ctx context.Context) error {
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+			if a.running() == nil {
+				continue
+			}
+		case <-a.checkpoint:
+		}
+		if err := a.tellCheckpoint(); err != nil {
+			a.log.Error("checkpoint", "err", err)
+		}
+	}
+}
+
+// tellCheckpoint sends the newest signed state of the ledger, once it is durable that it was shown (W2).
+func (a *agent) tellCheckpoint() error {
+	b, err := a.ledger.BytesFrom(max(0, a.ledger.Bytes()-evidence.MaxLine))
+	if err != nil {
+		return err
+	}
+	b = bytes.TrimSuffix(b, []byte("\n"))
+	line, err := evidence.ParseLine(b[bytes.LastIndexByte(b, '\n')+1:])
+	if err != nil {
+		return err
+	}
+	var s evidence.Sign
+	if err := line.Decode(&s); err != nil {
+		return err
+	}
+	root, err := evidence.ParseHash(s.Root)
+	if err != nil {
+		return err
+	}
+	if err := a.ledger.Published(s.Size); err != nil {
+		return err
+	}
+	origin := a.ledger.Origin()
+	a.tell(report.CheckpointMade, report.Checkpoint{Origin: origin, Size: s.Size, Root: s.Root, Note: evidence.Note(origin, s.Size, root, s.Sig)})
+	return nil
+}
