@@ -42,7 +42,7 @@ lint: ## staticcheck
 cross: ## all programs for all boards
 	for t in arm64 arm amd64; do GOOS=linux GOARCH=$$t GOARM=7 go build -o out/$$t/ ./agent ./sim || exit 1; done
 
-tools: ## install what the tests need (apt)
+tools: ## install what the tests need (apt, npm)
 	@tools/install
 
 clean: ## remove what was built

@@ -56,6 +56,7 @@ const (
 	DefaultExpiry = 12 * time.Hour   // a login ends this long after it began
 	DefaultIdle   = 30 * time.Minute // or this long after its last use
 	DefaultAgain  = 15 * time.Minute // looks at one recording closer together than this are one entry
+	WatchAgain    = 30 * time.Second // a live view that comes back within this is the same view: a bad network makes it try often
 	FreeFailures  = 5                // wrong passwords before a name is locked
 	FirstLock     = time.Minute      // doubles with each further failure
 	LongestLock   = 15 * time.Minute

@@ -320,7 +320,7 @@ func (a *Access) enter(ctx context.Context, u User, r Request) error {
 		return a.o.Record(ctx, Entry{Who: u.Name, Roles: u.Roles, Action: r.Action, Session: r.Session,
 			Running: r.Running, Channel: r.Channel, Segment: r.Segment, Remote: r.Remote.String()})
 	}
-	if r.Action != View && r.Action != Play { // a copy taken twice is two copies, and so are two live views
+	if r.Action != View && r.Action != Play && r.Action != Watch { // a copy taken twice is two copies
 		return record()
 	}
 	k := look{u.Name, r.Action, r.Session, r.Channel, sha256.Sum256([]byte(r.Token + "\n" + r.Remote.String())), r.Segment}
@@ -349,7 +349,11 @@ func (a *Access) look(k look) (e *entry, mine bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.o.Uptime()
-	if e = a.looks[k]; e != nil && now-e.last < a.o.Again {
+	again := a.o.Again
+	if k.action == Watch {
+		again = WatchAgain
+	}
+	if e = a.looks[k]; e != nil && now-e.last < again {
 		e.last = now
 		return e, false
 	}

@@ -3,33 +3,76 @@ package web
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
-	cdpage "github.com/chromedp/cdproto/page"
+	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"minglu/agent/report"
 )
 
-// browser starts Chromium, which make test installs, and fails the test for each script error and
-// each breach of the content security policy.
-func browser(t *testing.T) context.Context {
-	t.Helper()
+// chromium is the one browser of all tests, started by the first that needs it.
+var chromium struct {
+	once  sync.Once
+	ctx   context.Context
+	close func()
+	err   error
+}
+
+func startChromium() {
+	profile, err := os.MkdirTemp("", "minglu-web-chromium-")
+	if err != nil {
+		chromium.err = err
+		return
+	}
 	flags := append([]chromedp.ExecAllocatorOption{}, chromedp.DefaultExecAllocatorOptions[:]...)
 	flags = append(flags, chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("headless", "new"),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()))
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(profile))
 	all, cancelAll := chromedp.NewExecAllocator(context.Background(), flags...)
-	tab, cancel := chromedp.NewContext(all, chromedp.WithErrorf(func(string, ...any) {}))
+	ctx, cancel := chromedp.NewContext(all, chromedp.WithErrorf(func(string, ...any) {}))
+	chromium.ctx, chromium.err = ctx, chromedp.Run(ctx)
+	chromium.close = func() {
+		_ = chromedp.Cancel(ctx)
+		cancel()
+		cancelAll()
+		_ = os.RemoveAll(profile)
+	}
+}
+
+// withChromium ends the browser before goleak looks.
+type withChromium struct{ m *testing.M }
+
+func (w withChromium) Run() int {
+	defer func() {
+		if chromium.close != nil {
+			chromium.close()
+		}
+	}()
+	return w.m.Run()
+}
+
+// browser gives a tab with cookies of its own, and fails the test for each script error and each
+// breach of the content security policy. make test installs Chromium.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	chromium.once.Do(startChromium)
+	if chromium.err != nil {
+		t.Fatalf("chromium: %v: make tools installs it", chromium.err)
+	}
+	tab, cancel := chromedp.NewContext(chromium.ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(func() {
 		_ = chromedp.Cancel(tab)
 		cancel()
-		cancelAll()
 	})
 	ctx, cancelTime := context.WithTimeout(tab, 90*time.Second)
 	t.Cleanup(cancelTime)
@@ -41,12 +84,26 @@ func browser(t *testing.T) context.Context {
 			if e.Type == runtime.APITypeError {
 				t.Errorf("console: %s", e.Args[0].Value)
 			}
+		case *cdplog.EventEntryAdded:
+			if e.Entry.Source == cdplog.SourceSecurity || e.Entry.Source == cdplog.SourceViolation {
+				t.Errorf("policy: %s", e.Entry.Text)
+			}
 		}
 	})
-	if err := chromedp.Run(tab); err != nil {
+	if err := chromedp.Run(tab, emulation.SetFocusEmulationEnabled(true)); err != nil {
 		t.Fatalf("chromium: %v", err)
 	}
 	return ctx
+}
+
+// slow says that the test is left out by -short: it needs a browser.
+func slow(t *testing.T) bool {
+	if testing.Short() {
+		t.Log("needs a browser: not with -short")
+		return false
+	}
+	t.Parallel()
+	return true
 }
 
 func run(t *testing.T, ctx context.Context, what string, actions ...chromedp.Action) {
@@ -134,6 +191,9 @@ func did(t *testing.T, f *fake, rule, want string) {
 }
 
 func TestRoomByMouse(t *testing.T) {
+	if !slow(t) {
+		return
+	}
 	f := newFake()
 	url, _ := serve(t, newServer(t, f))
 	ctx := browser(t)
@@ -161,6 +221,9 @@ func TestRoomByMouse(t *testing.T) {
 }
 
 func TestRoomByKeyboard(t *testing.T) {
+	if !slow(t) {
+		return
+	}
 	f := newFake()
 	url, _ := serve(t, newServer(t, f))
 	ctx := browser(t)
@@ -188,6 +251,9 @@ func TestRoomByKeyboard(t *testing.T) {
 }
 
 func TestTroubleIsSaid(t *testing.T) {
+	if !slow(t) {
+		return
+	}
 	f := newFake()
 	url, stop := serve(t, newServer(t, f))
 	ctx := browser(t)
@@ -216,6 +282,9 @@ func trouble(f *fake) {
 }
 
 func TestLanguageStays(t *testing.T) {
+	if !slow(t) {
+		return
+	}
 	url, _ := serve(t, newServer(t, newFake()))
 	ctx := browser(t)
 	run(t, ctx, "to English", chromedp.EmulateViewport(1024, 600), chromedp.Navigate(url), text("word", "待机"), chromedp.Click("#lang"), text("word", "IDLE"),
@@ -224,6 +293,9 @@ func TestLanguageStays(t *testing.T) {
 }
 
 func TestLoginAndSessions(t *testing.T) {
+	if !slow(t) {
+		return
+	}
 	f := newFake()
 	url, _ := serve(t, newServer(t, f))
 	ctx := browser(t)
@@ -240,76 +312,74 @@ func TestLoginAndSessions(t *testing.T) {
 	run(t, ctx, "log out", chromedp.Click("#logout"), truth("location.pathname === '/' && document.readyState === 'complete'"), chromedp.Navigate(url+"/sessions"), truth("location.pathname === '/login'"))
 }
 
-// Pictures for review, in out/screenshots; and what a machine can see of a layout: nothing is wider
-// than the screen, and what is touched is at least 48 px.
-func TestScreenshots(t *testing.T) {
-	out := filepath.Join("..", "..", "out", "screenshots")
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		t.Fatal(err)
+func TestHearingByOneTouch(t *testing.T) {
+	if !slow(t) {
+		return
 	}
 	f := newFake()
+	f.state.Kind = "hearing"
 	url, _ := serve(t, newServer(t, f))
 	ctx := browser(t)
-	run(t, ctx, "log in", chromedp.Navigate(url+"/login"), chromedp.SendKeys("[name=name]", "王某"), chromedp.SendKeys("[name=password]", "correct horse"+kb.Enter), truth("location.pathname === '/'"))
-	idle := f.State()
-	shots := []struct {
-		name, path, ready string
-		set               func()
-	}{
-		{"idle", "/", "document.querySelectorAll('.channel').length === 3", func() { f.now("idle", func(s *State) { *s = idle }, "start") }},
-		{"recording", "/", "document.querySelector('#bar').dataset.state === 'recording'", func() {
-			_, _ = f.Start(ctx, "王某", Details{Matter: Matter{Name: "询问"}, Officers: []Officer{{"王某", "001"}, {"李某", "002"}}})
-			_ = f.Mark(ctx, "王某", "告知权利")
-			_ = f.Mark(ctx, "王某", "陈述事实")
-		}},
-		{"impaired", "/", "document.querySelectorAll('.fault').length === 2", func() { trouble(f) }},
-		{"paused", "/", "document.querySelector('#bar').dataset.state === 'paused'", func() { _ = f.Pause(ctx, "王某", "休息") }},
-		{"fault", "/", "document.querySelector('#bar').dataset.state === 'fault'", func() { f.now("fault", func(s *State) { s.Session = nil }, "start") }},
-		{"sessions", "/sessions", "document.querySelectorAll('.session').length === 2", func() {}},
-		{"session", "/sessions/20261123T060509Z-0badcafe", "document.querySelectorAll('#files li').length === 4", func() {}},
-		{"login", "/login", "true", func() {}},
-	}
-	for _, shot := range shots {
-		shot.set()
-		for _, size := range []struct {
-			w, h int64
-		}{{1024, 600}, {390, 844}, {1920, 1080}} {
-			for _, lang := range []string{"zh", "en"} {
-				for _, theme := range []string{"light", "dark"} {
-					if size.w == 1920 && (lang == "en" || theme == "dark") {
-						continue
-					}
-					name := fmt.Sprintf("%s-%dx%d-%s-%s", shot.name, size.w, size.h, lang, theme)
-					var wide bool
-					var small []string
-					var png []byte
-					run(t, ctx, name,
-						emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}),
-						chromedp.EmulateViewport(size.w, size.h),
-						chromedp.Evaluate("document.cookie = 'lang="+lang+"; path=/'", nil), chromedp.Navigate(url+shot.path), truth(shot.ready),
-						chromedp.Evaluate("document.documentElement.scrollWidth > innerWidth", &wide),
-						chromedp.Evaluate(tooSmall, &small),
-						chromedp.ActionFunc(func(ctx context.Context) (err error) {
-							png, err = cdpage.CaptureScreenshot().WithCaptureBeyondViewport(shot.path != "/").Do(ctx)
-							return err
-						}))
-					if wide {
-						t.Errorf("%s: wider than the screen", name)
-					}
-					if len(small) > 0 {
-						t.Errorf("%s: smaller than 48 px: %q", name, small)
-					}
-					if err := os.WriteFile(filepath.Join(out, name+".png"), png, 0o644); err != nil {
-						t.Error(err)
-					}
-				}
-			}
-		}
-	}
+	const item = "#agenda li:nth-child(%d) button"
+	nth := func(n int) string { return fmt.Sprintf("document.querySelector('"+item+"')", n) }
+	run(t, ctx, "nothing can be marked before the start", chromedp.EmulateViewport(1024, 600), chromedp.Navigate(url), enabled("start"), truth("[...document.querySelectorAll('#agenda button')].length === 8 && "+nth(1)+".disabled"))
+	run(t, ctx, "the first step is next", chromedp.Click("#start"), truth("!"+nth(1)+".disabled && "+nth(1)+".getAttribute('aria-current') === 'step'"))
+	run(t, ctx, "one touch marks it", chromedp.Click(fmt.Sprintf(item, 1)), truth(nth(1)+".textContent.includes('✓') && "+nth(2)+".getAttribute('aria-current') === 'step'"))
+	did(t, f, "an agenda mark", "mark panel 核对身份")
+	run(t, ctx, "steps may be passed over, by key", chromedp.Evaluate(nth(5)+".focus()", nil), chromedp.KeyEvent(kb.Enter), truth(nth(5)+".textContent.includes('✓') && "+nth(2)+".getAttribute('aria-current') === 'step'"))
+	did(t, f, "another", "mark panel 陈述申辩")
+	run(t, ctx, "the record has the Chinese words, the page those of its reader", chromedp.Click("#lang"), text("marks", "Identities checked"), chromedp.Click(fmt.Sprintf(item, 2)), text("marks", "Rights told"))
+	did(t, f, "a mark in English", "mark panel 告知权利")
+	f.now("recording", func(s *State) { s.Kind = "interview" }, "mark", "pause", "stop", "details")
+	run(t, ctx, "an interview has no agenda", truth("document.getElementById('agenda').hidden"))
 }
 
-// A check box may be small when its label, which is touched as well, is not.
-const tooSmall = `[...document.querySelectorAll("a, button, input, select")].filter(e => {
-  const box = (e.type === "checkbox" ? e.closest("label") : e).getBoundingClientRect();
-  return box.width > 0 && (box.height < 47.5 || box.width < 47.5);
-}).map(e => e.id + " " + e.textContent + " " + Math.round(e.getBoundingClientRect().height))`
+// What a tile says when there is no picture. The pictures themselves are tested where they are made.
+func TestTilesSayWhyThereIsNothingToSee(t *testing.T) {
+	if !slow(t) {
+		return
+	}
+	f := newFake()
+	asked := make(chan string, 100)
+	url, _ := serve(t, newServer(t, f, func(o *Options) {
+		o.Live = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked <- r.Method + " " + r.URL.Path
+			http.Error(w, `{"error":{"code":"full","zh":"观看的人过多。","en":"Too many watch."}}`, http.StatusServiceUnavailable)
+		})
+	}))
+	ctx := browser(t)
+	says := func(words string) chromedp.Action {
+		return truth(fmt.Sprintf("document.querySelector('.channel .say').textContent.includes(%q)", words))
+	}
+	run(t, ctx, "an idle room", chromedp.EmulateViewport(1024, 600), chromedp.Navigate(url), says("待机：不显示画面"))
+	run(t, ctx, "the panel needs a login to look", chromedp.Click("#start"), says("须登录"), truth("document.querySelector('.channel .say a').getAttribute('href') === '/login?next=/'"))
+	if len(asked) > 0 {
+		t.Errorf("asked for pictures without a login: %s", <-asked)
+	}
+	run(t, ctx, "log in", chromedp.Click(".channel .say a"), chromedp.SendKeys("[name=name]", "王某"), chromedp.SendKeys("[name=password]", "correct horse"+kb.Enter),
+		truth("location.pathname === '/' && document.querySelector('.channel .say') && !document.querySelector('.channel .say').textContent.includes('须登录')"))
+	_ = f.Pause(ctx, "王某", "休息")
+	run(t, ctx, "a pause", says("已暂停：不显示画面"))
+	trouble(f)
+	run(t, ctx, "a camera that is gone", truth("document.querySelectorAll('.channel .say')[1].textContent.includes('摄像机无信号')"))
+}
+
+func TestComplianceIsKeptNew(t *testing.T) {
+	if !slow(t) {
+		return
+	}
+	f := measuredFake()
+	url, _ := serve(t, newServer(t, f))
+	ctx := browser(t)
+	run(t, ctx, "the room page counts", chromedp.EmulateViewport(1024, 600), chromedp.Navigate(url), text("standard", "✕ 1 项不符合"), text("standard", "? 1 项未知"), chromedp.Click("#standard"))
+	run(t, ctx, "what is to be seen to comes first", truth("location.pathname === '/compliance' && document.querySelectorAll('#items tr').length === 3"),
+		truth("(r => ['✕ 不符合', '帧率', 'room', '12.4 fps', '≥ 25 fps', '规定 · 国家标准', 'GB 50395-2007', '请将摄像机帧率设为 25'].every(x => r.textContent.includes(x)))(document.querySelector('#items tr'))"),
+		truth("document.querySelectorAll('#items .kind.ours').length === 1 && document.querySelector('#items .kind.ours').textContent === '本系统默认'"))
+	run(t, ctx, "only fails", chromedp.Click(".filters [data-show=fail]"), truth("document.querySelectorAll('#items tr').length === 1 && document.querySelector('[data-show=fail]').getAttribute('aria-pressed') === 'true'"))
+	f.mu.Lock()
+	f.items = append([]report.Item{}, f.items...)
+	f.items[1].Verdict, f.items[1].Value, f.items[1].Why = "pass", 25.0, nil
+	f.mu.Unlock()
+	run(t, ctx, "a fail that ends leaves by itself", truth("!document.getElementById('none').hidden && document.getElementById('table').hidden"), text("meets", "不符合 0"), text("live", "不符合 0"))
+	run(t, ctx, "all", focus("lang"), chromedp.Evaluate("document.querySelector('.filters button:last-child').focus()", nil), chromedp.KeyEvent(kb.Enter), truth("document.querySelectorAll('#items tr').length === 7"))
+}

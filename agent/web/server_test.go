@@ -25,7 +25,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(withChromium{m}) }
 
 // serve runs s until the test ends and gives its base URL. The test ends only when Run has.
 func serve(t *testing.T, s *Server) (url string, stop func()) {

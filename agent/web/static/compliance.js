@@ -19,7 +19,7 @@ let newest = null;
 
 /** A value or a limit as people write it. */
 const people = (v) => (v === null || v === undefined ? "—" : typeof v === "number" ? String(Number(v.toPrecision(4))) : words[String(v)] || String(v));
-const limit = (x) => x.replace(/^= (true|false)$/, (_, v) => words[v]);
+const limit = (x) => x.replace(/^= (true|false)$/, (_, v) => "= " + words[v]);
 
 function row() {
   const cell = (name, ...inside) => el("td", { class: name }, ...inside);
@@ -85,8 +85,8 @@ function meets() {
     el("span", { class: unknown ? "state warn" : "muted" }, `? ${t("未知", "unknown")} ${unknown}`))];
   const e = el("dl", {}, ...line(t("规定", "Rules"), count(true)), ...line(t("本系统默认", "Our defaults"), count(false)));
   if ($("meets").textContent === e.textContent) return;
-  $("meets").replaceChildren(...e.childNodes);
   put($("live"), e.textContent);
+  $("meets").replaceChildren(...e.childNodes);
 }
 
 const worse = (v) => ["not-applicable", "pass", "unknown", "fail"].indexOf(v);

@@ -1,20 +1,22 @@
 // The room page: shows the newest state and gives commands. It decides nothing itself.
 import { $, ask, clock, el, english, keyed, matter, officers, put, say, span, t, toast, utc } from "./common.js";
 import { hold } from "./hold.js";
+import { fill, tile } from "./tiles.js";
 
 const words = {
   idle: ["待机", "IDLE"], recording: ["正在录音录像", "RECORDING"], paused: ["已暂停", "PAUSED"],
   postroll: ["即将结束，仍在录制", "ENDING, STILL RECORDING"], sealing: ["正在封存", "SEALING"],
   fault: ["故障，未在录制", "FAULT, NOT RECORDING"], connecting: ["连接中断", "NO CONNECTION"],
 };
-const channelWords = {
-  live: ["● 正常", "● live", "ok"], connecting: ["○ 正在连接", "○ connecting", "warn"],
-  lost: ["✕ 信号中断", "✕ lost", "bad"], failed: ["✕ 不可用", "✕ failed", "bad"],
-};
 const lamps = {
   idle: ["指示灯：待机", "Lamp: idle"], recording: ["指示灯：录制", "Lamp: recording"], paused: ["指示灯：暂停", "Lamp: paused"],
   impaired: ["指示灯：部分故障", "Lamp: impaired"], fault: ["指示灯：故障", "Lamp: fault"],
 };
+/** The course of a hearing (公安机关办理行政案件程序规定 141-147). The record has the Chinese words. */
+const hearing = [
+  ["核对身份", "Identities checked"], ["告知权利", "Rights told"], ["询问回避", "Withdrawal asked"], ["事实与建议", "Facts and proposal"],
+  ["陈述申辩", "Defence"], ["质证", "Evidence questioned"], ["辩论", "Debate"], ["最后陈述", "Last statements"],
+];
 const sources = { chrony: ["网络校时", "chrony"], kernel: ["内核估计", "kernel"], unverified: ["未校时", "unverified"] };
 
 let state = null;
@@ -25,10 +27,11 @@ function show(s) {
   state = s;
   bar(s);
   if (before && before.state !== s.state) put($("live"), words[s.state]?.[english ? 1 : 0] || s.state);
-  keyed($("channels"), s.channels, (c) => c.id, channelCard, channelFill);
+  keyed($("channels"), s.channels, (c) => c.id, tile, (e, c) => fill(e, c, s));
   keyed($("faults"), s.faults, (f) => f.code + "/" + f.ch, faultCard, faultFill);
   $("nofaults").hidden = s.faults.length > 0;
   marks(s.session ? s.session.marks : []);
+  agenda(s);
   buttons(s);
   details(s, before);
   foot(s);
@@ -55,41 +58,6 @@ function bar(s) {
   put($("impaired"), "⚠ " + bad + " " + t("项故障", bad === 1 ? "fault" : "faults"));
 }
 
-function channelCard(c) {
-  return el("li", { class: "channel" },
-    el("div", { class: "head" }, el("b", {}, c.id), el("span", { class: "state" })),
-    el("div", { class: "small facts" }),
-    el("div", { class: "meter" }, el("i", { role: "meter", "aria-valuemin": -60, "aria-valuemax": 0, "aria-label": t("音量", "Level") }), el("span", { class: "db" })),
-    el("div", { class: "small signed" }),
-    el("div", { class: "small trouble" }));
-}
-
-function channelFill(e, c) {
-  const part = (name) => e.querySelector("." + name);
-  const w = channelWords[c.state] || [c.state, c.state, "warn"];
-  e.dataset.state = c.state;
-  part("state").className = "state " + w[2];
-  put(part("state"), w[english ? 1 : 0]);
-  const facts = [c.kind === "microphone" ? t("麦克风", "microphone") : t("摄像机", "camera")];
-  if (c.width) facts.push(c.width + "×" + c.height);
-  if (c.fps) facts.push(c.fps.toFixed(1) + t(" 帧/秒", " fps"));
-  if (c.codecs.length) facts.push(c.codecs.join(" + "));
-  put(part("facts"), facts.join(" · "));
-  const meter = part("meter");
-  meter.hidden = c.level_db === null;
-  if (c.level_db !== null) {
-    const db = Math.max(-60, Math.min(0, c.level_db));
-    meter.firstChild.style.setProperty("--level", ((db + 60) / 60) * 100 + "%");
-    meter.firstChild.setAttribute("aria-valuenow", String(Math.round(db)));
-    put(part("db"), c.peak_db !== null && c.peak_db > -0.5 ? t("削波!", "clipping!") : c.level_db <= -60 ? t("静音", "silent") : "−" + Math.abs(Math.round(db)) + " dB");
-  }
-  const ago = c.signed_ago_ms;
-  part("signed").className = "small signed" + (ago > 5000 ? " state warn" : "");
-  put(part("signed"), ago < 0 ? "" : t("已签名", "signed") + (ago > 5000 ? " ⚠ " : " ✓ ") + (english ? (ago / 1000).toFixed(ago < 10000 ? 1 : 0) + " s ago" : (ago / 1000).toFixed(ago < 10000 ? 1 : 0) + " 秒前"));
-  part("trouble").className = "small trouble state bad";
-  put(part("trouble"), say(c.text));
-}
-
 const faultCard = () => el("li", { class: "fault" }, el("b"), el("span", { class: "do" }), el("div", { class: "small since" }));
 
 function faultFill(e, f) {
@@ -105,7 +73,39 @@ function marks(list) {
   const now = newest.map((m) => m.at + m.text).join("\n");
   if (e.dataset.now === now) return;
   e.dataset.now = now;
-  e.replaceChildren(...newest.map((m) => el("li", {}, el("span", {}, span(m.at / 1000)), el("span", {}, m.text || t("标记", "mark")), el("span", { class: "small" }, m.who))));
+  e.replaceChildren(...newest.map((m) => el("li", {}, el("span", {}, span(m.at / 1000)), el("span", {}, marked(m)), el("span", { class: "small" }, m.who))));
+}
+
+/** What a mark says, in the language of the page if it is one of the agenda. */
+function marked(m) {
+  const known = hearing.find((x) => x[0] === m.text);
+  return known ? t(known[0], known[1]) : m.text || t("标记", "mark");
+}
+
+function agenda(s) {
+  const e = $("agenda");
+  e.hidden = s.kind !== "hearing";
+  document.body.classList.toggle("hearing", !e.hidden);
+  if (e.hidden) return;
+  const done = new Set(s.session ? s.session.marks.map((m) => m.text) : []);
+  const next = hearing.find((x) => !done.has(x[0]));
+  keyed(e.firstElementChild, hearing, (x) => x[0], (x) => {
+    const b = el("button", { type: "button" }, el("span"), " " + t(x[0], x[1]));
+    b.addEventListener("click", () => command("/session/mark", { text: x[0] }, t("已标记", "Marked")));
+    return el("li", {}, b);
+  }, (li, x) => {
+    const b = li.firstElementChild;
+    const is = done.has(x[0]) ? "done" : x === next && s.session ? "next" : "open";
+    b.dataset.is = is;
+    b.disabled = !s.can.includes("mark");
+    put(b.firstElementChild, { done: "✓", next: "▸", open: "○" }[is]);
+    if (is === "next") b.setAttribute("aria-current", "step");
+    else b.removeAttribute("aria-current");
+    b.setAttribute("aria-label", t(x[0], x[1]) + (is === "done" ? t("（已标记）", " (marked)") : ""));
+  });
+  const step = next ? next[0] : "";
+  if (e.dataset.step !== step) e.firstElementChild.scrollTo({ left: e.querySelector("[aria-current]")?.parentElement.offsetLeft - 64 || 0 });
+  e.dataset.step = step;
 }
 
 function buttons(s) {
@@ -149,6 +149,12 @@ function foot(s) {
   if ($("disks").dataset.now !== now) {
     $("disks").dataset.now = now;
     $("disks").replaceChildren(...disks.flatMap((e) => [e, " "]));
+  }
+  $("standard").hidden = !s.meets;
+  if (s.meets) {
+    const [fail, unknown] = ["fail", "unknown"].map((v) => s.meets.rules[v] + s.meets.defaults[v]);
+    $("standard").className = fail ? "bad" : unknown ? "warn" : "ok";
+    put($("standard"), t("设备标准 ", "Standard ") + (fail ? `✕ ${fail} ${t("项不符合", "fail")}` : "✓ " + t("无不符合", "no fail")) + (unknown ? `，? ${unknown} ${t("项未知", "unknown")}` : ""));
   }
   put($("climate"), s.climate ? s.climate.celsius.toFixed(1) + " ℃" + (s.climate.humidity < 0 ? "" : " " + Math.round(s.climate.humidity) + " %") : "");
   put($("lamp"), s.lamp ? (lamps[s.lamp] || [s.lamp, s.lamp])[english ? 1 : 0] : "");
@@ -238,6 +244,7 @@ function watch() {
     $("bar").dataset.state = "connecting";
     put($("word"), words.connecting[english ? 1 : 0]);
     put($("word2"), words.connecting[english ? 0 : 1]);
+    for (const b of document.querySelectorAll("#agenda button")) b.disabled = true;
     for (const id of ["start", "pause", "resume", "mark", "stop"]) $(id).disabled = true;
   };
   source.addEventListener("state", (e) => {
