@@ -182,8 +182,8 @@ func (l *Lab) clip(s Stream) (string, error) {
 	if !ok {
 		make = sync.OnceValues(func() (string, error) {
 			file := filepath.Join(l.Dir, key+".nut")
-			args := append([]string{"-v", "error", "-nostdin"}, s.encode(false)...)
-			out, err := exec.Command("ffmpeg", append(args, file)...).CombinedOutput()
+			args := append([]string{"-n", "19", "ffmpeg", "-v", "error", "-nostdin"}, s.encode(false)...) // beside what runs in real time
+			out, err := exec.Command("nice", append(args, file)...).CombinedOutput()
 			if err != nil {
 				return "", fmt.Errorf("scenario: ffmpeg %s: %w\n%s", key, err, out)
 			}
