@@ -2,6 +2,7 @@ package health
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"minglu/agent/clock"
@@ -55,7 +56,7 @@ func (h *Health) look() {
 
 // faults are those that stand now.
 func (h *Health) faults(verdicts []standard.Verdict, f *Facts, now clock.Reading) []Fault {
-	out := h.failed(verdicts, f, now)
+	out := h.failed(verdicts, f, now, h.standing)
 	if h.stepMax(now.Up-stepShown) > 0 {
 		out = append(out, Fault{Code: "clock.step"})
 	}
@@ -66,10 +67,10 @@ func (h *Health) faults(verdicts []standard.Verdict, f *Facts, now clock.Reading
 }
 
 // failed turns verdicts and the clock into faults.
-func (h *Health) failed(verdicts []standard.Verdict, f *Facts, now clock.Reading) (out []Fault) {
+func (h *Health) failed(verdicts []standard.Verdict, f *Facts, now clock.Reading, standing []Fault) (out []Fault) {
 	for i := range verdicts {
 		if v := &verdicts[i]; v.Result == standard.Fail {
-			if code := h.code(v, f); code != "" {
+			if code := h.code(v, f, standing); code != "" {
 				out = append(out, Fault{Code: code, Ch: v.Subject})
 			}
 		}
@@ -84,10 +85,10 @@ func (h *Health) failed(verdicts []standard.Verdict, f *Facts, now clock.Reading
 }
 
 // code is the fault of a failed item, "" if it is none.
-func (h *Health) code(v *standard.Verdict, f *Facts) string {
+func (h *Health) code(v *standard.Verdict, f *Facts, standing []Fault) string {
 	switch v.Item {
 	case "camera.signal":
-		return cameraFault(f.channel(v.Subject))
+		return cameraFault(f.channel(v.Subject), standing)
 	case "mic.present":
 		if c := h.channels[v.Subject]; c != nil && c.Camera {
 			return "sound.gone"
@@ -105,8 +106,16 @@ func (h *Health) code(v *standard.Verdict, f *Facts) string {
 // cameraFaults are the codes of drivers.Problem that have a fault of their own.
 var cameraFaults = []string{"credentials", "address", "not-found", "codec", "protocol"}
 
-// cameraFault says why a camera sends nothing.
-func cameraFault(c ChannelFact) string {
+// cameraFault says why a camera sends nothing. One that sends again, but not yet for long enough, keeps
+// the reason it had.
+func cameraFault(c ChannelFact, standing []Fault) string {
+	if c.SampleAge >= 0 && c.SampleAge <= goneAfter {
+		for _, f := range standing {
+			if name, camera := strings.CutPrefix(f.Code, "camera."); f.Ch == c.ID && camera && (name == "gone" || name == "noframes" || slices.Contains(cameraFaults, name)) {
+				return f.Code
+			}
+		}
+	}
 	switch {
 	case !c.Connected && slices.Contains(cameraFaults, c.Problem):
 		return "camera." + c.Problem
@@ -149,5 +158,5 @@ func (h *Health) tell(faults []Fault) (changed bool) {
 func (h *Health) Precheck() []Fault {
 	f, now := h.o.Facts(), h.o.Now()
 	_, verdicts := standard.Step(h.o.Profile, standard.State{}, h.measure(&f, now), standard.Facts{Recording: true, Class: f.Class}, now.Up)
-	return h.failed(verdicts, &f, now)
+	return h.failed(verdicts, &f, now, nil)
 }
