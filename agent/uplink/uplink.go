@@ -59,7 +59,7 @@ const (
 const (
 	FaultFull   = "uplink.full"   // the outbox is full: messages are refused
 	FaultOutbox = "uplink.outbox" // the outbox cannot be written
-	FaultLost   = "uplink.lost"   // the outbox was damaged: another one was begun with what could be read
+	FaultLost   = "uplink.lost"   // the outbox was damaged: another one was begun with what could be read; until the agent starts again
 )
 
 // Errors of [Uplink.Publish].

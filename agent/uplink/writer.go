@@ -20,7 +20,6 @@ type writer struct {
 	file    *outbox // nil: not opened yet
 	broken  bool    // file must be rewritten before it is used
 	pending []draft // taken from the queue, not durable
-	lost    bool    // the fault FaultLost holds
 }
 
 // write runs the writer until ctx ends and everything queued by then is durable, or the disk refuses it.
@@ -149,10 +148,6 @@ func (w *writer) acknowledged(upto int64) (err error) {
 		err = w.file.rewrite()
 	} else {
 		err = w.file.ack(upto)
-		if w.lost {
-			w.lost = false
-			w.fault(FaultLost, false)
-		}
 	}
 	w.broken = w.broken || err != nil
 	w.box.publish(w.file, nil)
@@ -160,8 +155,8 @@ func (w *writer) acknowledged(upto int64) (err error) {
 	return err
 }
 
+// begunAnew says so until the agent starts again: somebody should compare what the office has.
 func (w *writer) begunAnew(why string) {
-	w.lost = true
 	w.fault(FaultLost, true)
 	w.o.Log.Error("another outbox is begun", "why", why)
 }
