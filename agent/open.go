@@ -50,6 +50,7 @@ var buildDate = "2026-11-25T00:00:00Z"
 type agent struct {
 	cfg        *config.Config
 	log        *slog.Logger
+	lock       *os.File      // keeps a second agent out of the state folder
 	files      durable.Files // of the state folder
 	boot       string
 	began      time.Duration // uptime at which the agent started
@@ -133,6 +134,9 @@ func (a *agent) openState() (err error) {
 	if err := os.MkdirAll(a.cfg.State, 0o700); err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
+	if a.lock, err = lockState(a.cfg.State); err != nil {
+		return err
+	}
 	a.files = durable.In(filepath.Join(a.cfg.State, tmpFolder))
 	for _, dir := range []string{a.files.Tmp, filepath.Join(a.cfg.State, resultsFolder), filepath.Join(a.cfg.State, trustFolder)} {
 		if err := a.files.Mkdir(dir); err != nil {
@@ -204,6 +208,9 @@ func (a *agent) close() {
 		if err := a.store.Close(); err != nil {
 			a.log.Error("catalogue", "err", err)
 		}
+	}
+	if a.lock != nil {
+		a.lock.Close()
 	}
 }
 

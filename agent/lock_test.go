@@ -1,0 +1,26 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestLockState(t *testing.T) {
+	dir := t.TempDir()
+	first, err := lockState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockState(dir); err == nil || !strings.Contains(err.Error(), "another minglu-agent") {
+		t.Errorf("second agent: %v", err)
+	}
+	first.Close()
+	again, err := lockState(dir)
+	if err != nil {
+		t.Fatalf("after the first has ended: %v", err)
+	}
+	again.Close()
+	if _, err := lockState(dir + "/none"); err == nil {
+		t.Error("a folder that is not there was locked")
+	}
+}
