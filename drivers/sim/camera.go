@@ -137,13 +137,13 @@ func (s *shot) picture(n int64, wall time.Time, f *faults) *picture {
 	return s.shown
 }
 
-// cover paints what a hand before the lens leaves: dark, almost even, never quite still.
+// cover paints what a hand before the lens leaves: dark but not black, almost even, never quite still.
 func (p *picture) cover(n int64) {
 	seed := uint32(n) | 1
 	for y := 0; y < p.H; y += 16 {
 		for x := 0; x < p.W; x += 16 {
 			seed = seed*1664525 + 1013904223
-			p.fill(x, y, 16, 16, [3]byte{byte(28 + y*8/p.H + int(seed>>31)), 126, 132})
+			p.fill(x, y, 16, 16, [3]byte{byte(52 + y*8/p.H + int(seed>>31)), 126, 132})
 		}
 	}
 }
