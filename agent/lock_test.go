@@ -1,8 +1,11 @@
 package main
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
+
+	"minglu/agent/config"
 )
 
 func TestLockState(t *testing.T) {
@@ -22,5 +25,17 @@ func TestLockState(t *testing.T) {
 	again.Close()
 	if _, err := lockState(dir + "/none"); err == nil {
 		t.Error("a folder that is not there was locked")
+	}
+}
+
+func TestOpenTwice(t *testing.T) {
+	cfg := &config.Config{State: t.TempDir()}
+	lock, err := lockState(cfg.State)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if _, err := open(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another minglu-agent") {
+		t.Errorf("open: %v", err)
 	}
 }

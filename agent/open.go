@@ -90,9 +90,10 @@ type agent struct {
 // open makes all parts in order of need. Nothing runs before Run. What was opened is closed again on error.
 func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 	a = &agent{cfg: cfg, log: log, began: clock.Uptime(), lampWish: make(chan lampWish, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, checkpoint: make(chan struct{}, 1)}
+	opened := a // returning nil and an error sets a to nil
 	defer func() {
 		if err != nil {
-			a.close()
+			opened.close()
 		}
 	}()
 	if a.boot, err = clock.BootID(); err != nil {
