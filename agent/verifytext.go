@@ -18,7 +18,7 @@ var findingNames = map[evidence.Finding]string{
 	evidence.FindingForeign:   "外来 foreign",
 	evidence.FindingDestroyed: "已销毁 destroyed",
 	evidence.FindingRecovered: "断电后找回 recovered",
-	evidence.FindingGap:       "丢失 gap",
+	evidence.FindingGap:       "缺口 gap",
 	evidence.FindingBreak:     "暂停 break",
 	evidence.FindingIntact:    "完好 intact",
 }
@@ -44,11 +44,17 @@ var causeNames = []struct{ start, zh string }{
 	{"none of the trust anchors", "给出的信任锚都不为这张证书担保"},
 	{"no outside time", "没有外部时间和见证；持有设备密钥者仍可能重写"},
 	{"open, end unknown", "没有封存清单，终点未知"},
-	{"undeclared", "未说明的丢失"},
+	{"undeclared", "未说明的缺口"},
 	{"power lost", "断电"},
 	{"agent stopped", "程序意外停止"},
 	{"connection lost", "连接中断"},
 	{"no data", "没有数据"},
+	{"no frames", "已连接但没有图像或声音"},
+	{"started late", "会话开始时尚无画面或声音"},
+	{"waiting for a keyframe", "等待第一幅完整画面"},
+	{"the simulated camera did not", "本机太忙，模拟摄像机没有跟上"},
+	{"the simulated microphone did not", "本机太忙，模拟麦克风没有跟上"},
+	{"log.jsonl: line 0: the folder is called", "文件夹被改名，请改回录制时的名称（会话编号）"},
 	{"the file is not there", "文件不在"},
 	{"the file ends at", "文件在中途结束"},
 	{"the samples are not", "画面或声音不是签名时的内容"},
@@ -142,7 +148,7 @@ func writeSession(b *strings.Builder, s evidence.SessionResult) {
 		writeSpan(b, sp)
 	}
 	if s.Unchecked != "" {
-		say(b, "  无法核验 not checkable: %s\n", s.Unchecked)
+		say(b, "  无法核验 not checkable: %s\n", bilingual(s.Unchecked))
 	}
 	say(b, "  等级 grade     %s\n", gradeNames[max(0, min(3, s.Grade))])
 	if s.Why != "" {

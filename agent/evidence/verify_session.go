@@ -154,8 +154,10 @@ func (c *copyCheck) identify(data []byte) error {
 		return uncheckable("log.jsonl: line 0: format version %d is not known here", o.V)
 	case m == nil:
 		return uncheckable("log.jsonl: line 0: origin %q is not minglu/D/G/S", o.Origin)
-	case m[3] != o.Session || o.Session != c.id:
-		return uncheckable("log.jsonl: line 0: origin says session %s, field says %s, folder is called %s", m[3], o.Session, c.id)
+	case m[3] != o.Session:
+		return uncheckable("log.jsonl: line 0: origin says session %s, field says %s", m[3], o.Session)
+	case o.Session != c.id:
+		return uncheckable("log.jsonl: line 0: the folder is called %s and the session in it %s: give the folder that name", c.id, o.Session)
 	case o.Device.ID != m[1]:
 		return uncheckable("log.jsonl: line 0: device %s is not that of the origin", o.Device.ID)
 	case o.AheadMS < 0 || o.AheadMS > 60_000:

@@ -88,7 +88,7 @@ func TestExitCodes(t *testing.T) {
 		{"a gap has its cause", "20260301T023000Z-0123abce", breaks, goldenTrust, 1, 3, `"finding":"gap","cause":"no signal"`},
 		{"recovered spans are told", "20260301T033000Z-0123abcf", recovered, goldenTrust, 1, 3, `"finding":"recovered"`},
 		{"a session without its end is open", "20260301T043000Z-0123abd0", cut, goldenTrust, 0, 3, "open, end unknown"},
-		{"the folder's name is part of what is signed", "20260301T013000Z-ffffffff", whole, goldenTrust, 0, 2, "folder is called"},
+		{"the folder's name is part of what is signed", "20260301T013000Z-ffffffff", whole, goldenTrust, 0, 2, "the folder is called"},
 		{"nothing is no session", "x", fstest.MapFS{}, goldenTrust, 0, 2, "no session found"},
 	} {
 		r := evidence.Verify(tt.files, evidence.VerifyOptions{Path: tt.id, Require: tt.req, Trust: tt.trust})
