@@ -39,7 +39,7 @@ func (a *Access) Decide(u User, r Request) error {
 		return nil
 	case u.Name == "" || !u.Named:
 		return &Denied{Status: 401, Code: "login-needed",
-			Zh: "请先登录。观看实时画面和查看、播放、校验、下载、导出都要记名。",
+			Zh: "请先登录。观看实时画面和查看、播放、核验、下载、导出都要记名。",
 			En: "Log in first. Watching live, looking at, playing, verifying, downloading and exporting recordings go on record with a name."}
 	case !slices.ContainsFunc(u.Roles, func(role string) bool { return slices.Contains(may[role], r.Action) }):
 		return &Denied{Status: 403, Code: "role",

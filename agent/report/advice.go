@@ -48,7 +48,7 @@ var advice = map[string]Text{
 	"rec.wear":        {"请更换存储介质", "Change the storage medium"},
 	"rec.signed":      {"请检查磁盘写入速度和设备密钥", "Check the disks' speed and the device key"},
 	"rec.timestamp":   {"请检查时间戳服务地址和网络", "Check the address of the time-stamp service and the network"},
-	"rec.verified":    {"请在会话列表中校验近期会话", "Verify a recent session in the list of sessions"},
+	"rec.verified":    {"请在会话列表中核验近期会话", "Verify a recent session in the list of sessions"},
 	"time":            {"请检查校时服务（NTP）和 RTC 电池", "Check the time service (NTP) and the RTC battery"},
 	"time.camera":     {"请将摄像机的校时服务器设为本机", "Let the camera take its time from this device"},
 	"time.shown":      {"请在摄像机设置中打开日期时间叠加，并由检查人员录入", "Switch on date and time in the camera's picture; let an inspector enter it"},
