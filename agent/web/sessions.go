@@ -147,7 +147,7 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request, _ User) error {
 	case s.checking <- struct{}{}:
 		defer func() { <-s.checking }()
 	default:
-		return &Error{http.StatusServiceUnavailable, "verify-busy", "正在校验另一会话。请等它完成。", "Another session is being verified. Wait until it is done."}
+		return &Error{http.StatusServiceUnavailable, "verify-busy", "正在核验另一会话。请等它完成。", "Another session is being verified. Wait until it is done."}
 	}
 	x, err := s.look(r, "verify", "", 0)
 	if err != nil {

@@ -44,7 +44,7 @@ function bar(s) {
   put($("word2"), word[english ? 0 : 1]);
   put($("elapsed"), span(s.session ? s.session.elapsed_ms : 0));
   put($("room"), s.room);
-  document.title = (s.state === "recording" ? "● " : "") + s.room + " · " + t("鸣录", "Minglu");
+  document.title = (s.state === "recording" ? "● " : "") + s.room + " · " + t("明录", "Minglu");
   const c = s.clock;
   put($("clock"), clock(c.t));
   $("clock").title = utc(c.t);
@@ -195,7 +195,7 @@ async function start() {
   if (!s && state) buttons(state);
 }
 
-const stop = () => command("/session/stop", {}, t("已结束，正在封存", "Ended; sealing"));
+const stop = () => command("/session/stop", {}, t("即将结束，随后封存", "Ending; then it is sealed"));
 
 $("start").addEventListener("click", start);
 $("resume").addEventListener("click", () => command("/session/resume", {}, t("继续录制", "Recording again")));

@@ -12,7 +12,7 @@ function item(s) {
   const bar = el("div", {}, timebar(s.spans, s.duration_us));
   const result = el("span", { class: "verdict" });
   if (s.checked) tell(result, s.checked.exit);
-  const button = el("button", { type: "button", class: "verify", disabled: ["recording", "paused", "postroll", "sealing"].includes(s.state) }, t("校验", "Verify"));
+  const button = el("button", { type: "button", class: "verify", disabled: ["recording", "paused", "postroll", "sealing"].includes(s.state) }, t("核验", "Verify"));
   button.addEventListener("click", () => verify(s, button, result, bar));
   const facts = [s.case, matter(s.matter), officers(s.officers), s.channels.map((c) => c.id).join(t("、", ", ")), size(s.size_bytes)].filter(Boolean);
   return el("li", { class: "session", "data-id": s.id },
@@ -32,12 +32,12 @@ function tell(e, exit) {
 async function verify(s, button, result, bar) {
   button.disabled = true;
   result.className = "verdict";
-  put(result, t("正在校验…", "Verifying…"));
+  put(result, t("正在核验…", "Verifying…"));
   try {
     const r = await ask(`/sessions/${encodeURIComponent(s.id)}/verify`, {}, { headers: { Accept: "text/event-stream" } });
     let ended = false;
     await events(r, (event, data) => {
-      if (event === "progress" && data.all > 0) put(result, t("正在校验 ", "Verifying ") + Math.floor((100 * data.done) / data.all) + " %");
+      if (event === "progress" && data.all > 0) put(result, t("正在核验 ", "Verifying ") + Math.floor((100 * data.done) / data.all) + " %");
       if (event === "error") throw new Error(t(data.error.zh, data.error.en));
       if (event !== "result") return;
       ended = true;
@@ -45,7 +45,7 @@ async function verify(s, button, result, bar) {
       put($("live"), result.textContent);
       if (data.sessions?.[0]) bar.replaceChildren(timebar(data.sessions[0].spans || [], s.duration_us));
     });
-    if (!ended) throw new Error(t("校验中断。请重试。", "The check was broken off. Try again."));
+    if (!ended) throw new Error(t("核验中断。请重试。", "The check was broken off. Try again."));
   } catch (err) {
     put(result, "");
     toast(err.message);

@@ -5,9 +5,9 @@ const classes = { intact: "intact", recovered: "recovered", break: "break", gap:
 
 /** @type {Record<string, [string, string]>} */
 export const findings = {
-  intact: ["已证实", "proven"], recovered: ["断电后找回", "recovered"], break: ["暂停", "break"], gap: ["缺失", "gap"],
+  intact: ["已证实", "proven"], recovered: ["断电后找回", "recovered"], break: ["暂停", "break"], gap: ["缺口", "gap"],
   altered: ["被改动", "altered"], "re-timed": ["时间被改动", "re-timed"], missing: ["文件缺失", "missing"], foreign: ["来历不明", "foreign"],
-  destroyed: ["依法销毁", "destroyed"], unchecked: ["尚未校验", "not checked"],
+  destroyed: ["依法销毁", "destroyed"], unchecked: ["尚未核验", "not checked"],
 };
 
 export const finding = (f) => t(...(findings[f] || [f, f]));
@@ -42,7 +42,7 @@ export function verdict(exit) {
   switch (exit) {
     case 0: return ["good", t("✓ 完整：未被改动，签名有效，没有缺口。", "✓ Whole: unaltered, signed, without a gap.")];
     case 1: return ["bad", t("✕ 不符：有内容被改动、缺失或来历不明。", "✕ Not as recorded: something is altered, missing or foreign.")];
-    case 2: return ["bad", t("✕ 无法校验：有文件读不出或格式不对。", "✕ Cannot be checked: a file cannot be read or understood.")];
+    case 2: return ["bad", t("✕ 无法核验：有文件读不出或格式不对。", "✕ Cannot be checked: a file cannot be read or understood.")];
     case 3: return ["fair", t("△ 内容真实；但有暂停、缺口、找回的片段，或尚无外部佐证。", "△ Genuine; but with breaks, gaps or recovered parts, or without an outside anchor.")];
   }
   return ["bad", t("未知结果 ", "Unknown result ") + exit];
