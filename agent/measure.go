@@ -81,14 +81,11 @@ func (a *agent) healthFacts() health.Facts {
 	if a.uplink != nil {
 		f.Uplink.LastAck = a.uplink.Status().LastAck
 	}
-	for i, c := range a.capture.Status() {
+	for _, c := range a.capture.Status() {
 		k := health.ChannelFact{ID: c.ID, Connected: c.Connected, SampleAge: c.SampleAge,
-			Level: health.Level{Known: c.Level.Known, RMS: c.Level.RMS, Clipped: c.Level.Clipped, Quiet: c.Level.Quiet}}
+			SourceHz: c.SourceHz, Level: health.Level{Known: c.Level.Known, RMS: c.Level.RMS, Clipped: c.Level.Clipped, Quiet: c.Level.Quiet}}
 		if c.Problem != nil && !c.Connected {
 			k.Problem = c.Problem.Code
-		}
-		if m := a.cfg.Channels[i].Microphone; m != nil && m.RTSP == "" && len(c.Formats) > 0 {
-			k.SourceHz = c.Formats[0].SampleRateHz
 		}
 		f.Channels = append(f.Channels, k)
 	}
@@ -211,7 +208,7 @@ func (a *agent) reportHealth() report.Health {
 
 // reportCompliance is what was judged.
 func (a *agent) reportCompliance() report.Compliance {
-	r, p := a.health.Latest(), standard.Default()
+	r, p := a.health.Latest(), a.health.Profile()
 	c := report.Compliance{V: report.Version, Device: a.cfg.Device.Name, T: r.At.T, Items: []report.Item{},
 		Profile: report.Profile{ID: p.ID, Version: p.Version, Zh: p.Title.Zh, En: p.Title.En}}
 	for _, v := range r.Verdicts {

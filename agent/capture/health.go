@@ -172,6 +172,9 @@ func (c *channel) status() Status {
 	s.Width, s.Height = c.size()
 	if c.connected && !c.paused {
 		for _, e := range c.encoders {
+			if e != nil {
+				s.SourceHz = e.hz
+			}
 			if e != nil && now-e.measured < rateWindow {
 				s.Level = e.level
 			}

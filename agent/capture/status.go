@@ -36,6 +36,7 @@ type Status struct {
 	Lost       int64            // packets and frames the source reported lost
 	Problem    *drivers.Problem // why the last connection or attempt ended, nil if it did not
 	Level      Level
+	SourceHz   int           // PCM frames a second of a raw microphone before they are encoded, 0 if it is none
 	Preroll    time.Duration // kept at the moment
 	Bytes      int64         // of it
 }

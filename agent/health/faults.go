@@ -89,6 +89,10 @@ func (h *Health) code(v *standard.Verdict, f *Facts, standing []Fault) string {
 	switch v.Item {
 	case "camera.signal":
 		return cameraFault(f.channel(v.Subject), standing)
+	case "rec.hours": // a disk that cannot be written has a fault of its own, from the recorder
+		if slices.ContainsFunc(f.Disks, func(d DiskFact) bool { return d.Name == v.Subject && !d.OK }) {
+			return ""
+		}
 	case "mic.present":
 		if c := h.channels[v.Subject]; c != nil && c.Camera {
 			return "sound.gone"
@@ -154,9 +158,9 @@ func (h *Health) tell(faults []Fault) (changed bool) {
 }
 
 // Precheck is the check before use: what would fail if a session began now, as far as it can be told at
-// once. Items that need a session, or a window, are left out. Faults of it stand in the catalogue.
+// once. Items that need a session, or a window, are left out, and silence: a room is quiet before.
 func (h *Health) Precheck() []Fault {
 	f, now := h.o.Facts(), h.o.Now()
 	_, verdicts := standard.Step(h.o.Profile, standard.State{}, h.measure(&f, now), standard.Facts{Recording: true, Class: f.Class}, now.Up)
-	return h.failed(verdicts, &f, now, nil)
+	return slices.DeleteFunc(h.failed(verdicts, &f, now, nil), func(f Fault) bool { return f.Code == "sound.silent" })
 }

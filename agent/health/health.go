@@ -173,6 +173,9 @@ func (h *Health) Latest() Report {
 	return h.last
 }
 
+// Profile is what is judged by.
+func (h *Health) Profile() *standard.Profile { return h.o.Profile }
+
 // Stepped notes that the wall clock jumped, at an uptime.
 func (h *Health) Stepped(up, by time.Duration) {
 	h.mu.Lock()

@@ -302,6 +302,9 @@ func (h *Health) audio(t *taker, c *channel, fact ChannelFact) bool {
 		t.unknown("audio.clipped", c.ID, "ratio", text(why))
 		return true
 	}
+	if s := t.f.Session; s != nil { // that it was quiet before the session says nothing
+		quiet = min(quiet, max(0, t.now.Up-s.Began))
+	}
 	t.add("audio.silent_for", c.ID, "s", standard.Number(round(quiet.Seconds(), 3)), at, how)
 	t.add("audio.clipped", c.ID, "ratio", standard.Number(round(clipped, 5)), at, how)
 	return true

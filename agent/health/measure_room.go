@@ -23,7 +23,7 @@ func (h *Health) storage(t *taker) {
 		}
 		switch {
 		case !d.OK:
-			t.unknown("storage.hours_left", d.Name, "h", whyNoDisk)
+			t.num("storage.hours_left", d.Name, "h", 0, howHours) // nothing fits on a disk that cannot be written
 		case d.Free < 0 || rate <= 0:
 			t.unknown("storage.hours_left", d.Name, "h", whyNoRate)
 		default:
