@@ -48,5 +48,5 @@ type ChannelStatus struct {
 	To        time.Duration // media time at the end of the last fragment
 	Gaps      int64
 	GapTotal  time.Duration // declared so far
-	Dropped   int64 // samples not recorded: before a keyframe, in a pause, of an unknown format
+	Dropped   int64         // samples not recorded: before a keyframe, in a pause, of an unknown format
 }
