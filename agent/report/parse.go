@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -229,6 +230,9 @@ func step(stack []level, t json.Token) ([]level, error) {
 	if t == nil && top.key != "value" {
 		return nil, fmt.Errorf("%s: null: leave it out", top.key)
 	}
+	if v, ok := t.(string); ok && slices.Contains(timeKeys(), top.key) && !rfc3339(v) {
+		return nil, fmt.Errorf("%s: %q is no time as RFC 3339 writes it", top.key, short(v))
+	}
 	top.key = ""
 	switch t {
 	case json.Delim('{'):
@@ -240,4 +244,34 @@ func step(stack []level, t json.Token) ([]level, error) {
 		return nil, fmt.Errorf("more than %d levels", maxDepth)
 	}
 	return stack, nil
+}
+
+// timeKeys returns the keys whose texts are times, wherever they stand.
+func timeKeys() []string { return []string{"t", "at", "since"} }
+
+// rfc3339 reports whether s has the form YYYY-MM-DDThh:mm:ss, a fraction or none, Z or ±hh:mm, after the
+// year 1000. encoding/json lets an hour of one digit pass.
+func rfc3339(s string) bool {
+	const form = "1000-00-00T00:00:00"
+	digit := func(b byte) bool { return '0' <= b && b <= '9' }
+	like := func(s, form string) bool {
+		if len(s) != len(form) {
+			return false
+		}
+		for i := range len(s) {
+			if digit(form[i]) != digit(s[i]) || !digit(form[i]) && s[i] != form[i] {
+				return false
+			}
+		}
+		return true
+	}
+	if len(s) < len(form) || !like(s[:len(form)], form) || s[0] != '1' && s[0] != '2' {
+		return false
+	}
+	s = s[len(form):]
+	if len(s) > 1 && s[0] == '.' && digit(s[1]) {
+		for s = s[1:]; len(s) > 0 && digit(s[0]); s = s[1:] {
+		}
+	}
+	return s == "Z" || like(s, "+00:00") || like(s, "-00:00")
 }
