@@ -7,8 +7,10 @@ SOAK_KILLS ?= 200
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-build: ## bin/minglu-agent and bin/minglu-sim
+build: ## the three programs in bin/
 	go build -trimpath -o bin/minglu-agent ./agent
+	go build -trimpath -o bin/minglu-provisioning ./provisioning
+	go build -trimpath -o bin/minglu-provisioning ./provisioning
 	go build -trimpath -o bin/minglu-sim ./sim
 
 run: build ## a whole simulated room; ctrl-C seals and verifies
@@ -19,16 +21,16 @@ test: tools ## everything, on this machine
 
 check: ## vet, house rules, fast tests: the inner loop
 	go vet ./...
-	go test -short -timeout 90s . ./agent/... ./drivers/...
+	go test -short -timeout 90s . ./agent/... ./drivers/... ./provisioning/...
 
 race: ## fast tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race -short -timeout 10m ./agent/... ./drivers/...
+	CGO_ENABLED=1 go test -race -short -timeout 10m ./agent/... ./drivers/... ./provisioning/...
 
 fuzz: ## each fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) tools/fuzz
 
 bench: ## benchmarks with memory
-	go test -run '^$$' -bench . -benchmem -timeout 20m ./agent/... ./drivers/...
+	go test -run '^$$' -bench . -benchmem -timeout 20m ./agent/... ./drivers/... ./provisioning/...
 
 soak: tools ## kill -9 at SOAK_KILLS random moments
 	MINGLU_KILLS=$(SOAK_KILLS) go test -count=1 -timeout 60m -run TestKill ./sim/scenario
@@ -40,7 +42,7 @@ lint: ## staticcheck
 	go tool staticcheck ./...
 
 cross: ## all programs for all boards
-	for t in arm64 arm amd64; do GOOS=linux GOARCH=$$t GOARM=7 go build -o out/$$t/ ./agent ./sim || exit 1; done
+	for t in arm64 arm amd64; do GOOS=linux GOARCH=$$t GOARM=7 go build -o out/$$t/ ./agent ./provisioning ./sim || exit 1; done
 
 tools: ## install what the tests need (apt, npm)
 	@tools/install

@@ -42,16 +42,17 @@ var thirdParty = []struct {
 	{"github.com/pion/interceptor", []string{"agent/live"}, "retransmission for viewers"},
 	{"github.com/pion/logging", []string{"agent/live"}, "what WebRTC logs goes to slog"},
 	{"github.com/thesyncim/gopus", []string{"agent/capture"}, "sound is encoded once, in capture"},
-	{"modernc.org/sqlite", []string{"agent/store"}, "the catalogue is the only database of the agent"},
+	{"modernc.org/sqlite", []string{"agent/store", "provisioning/fleet"}, "the catalogue is the only database of the agent, the fleet that of the office"},
+	{"github.com/mochi-mqtt/server/v2", []string{"provisioning/broker"}, "the office's broker is fenced in one package"},
 	{"golang.org/x/mod", []string{"agent/evidence"}, "tree proofs and notes of the evidence format"},
 	{"github.com/emmansun/gmsm", []string{"agent/evidence", "agent/record", "agent/record/recovery"}, "SM3 digests of segments"},
 	{"github.com/eclipse/paho.mqtt.golang", []string{"agent/uplink"}, "MQTT is fenced in: the library loses, reorders and hangs"},
-	{"github.com/goccy/go-yaml", []string{"agent/config", "agent/standard"}, "configuration is read in one place; a profile is a YAML file of its own"},
-	{"github.com/alecthomas/kong", []string{"agent", "sim"}, "command lines belong to main"},
+	{"github.com/goccy/go-yaml", []string{"agent/config", "agent/standard", "provisioning/config"}, "configuration is read in one place of a program; a profile is a YAML file of its own"},
+	{"github.com/alecthomas/kong", []string{"agent", "provisioning", "sim"}, "command lines belong to main"},
 	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},
-	{"golang.org/x/crypto", []string{"agent/access", "agent/evidence"}, "password hashing; cryptobyte for DER"},
-	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/record", "agent/web", "agent/live", "sim/scenario"}, "system calls; what the CPU can"},
-	{"golang.org/x/sync", []string{"agent", "agent/capture", "agent/record", "sim"}, "errgroup, where something is started and awaited"},
+	{"golang.org/x/crypto", []string{"agent/access", "agent/evidence", "provisioning/users"}, "password hashing; cryptobyte for DER"},
+	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/record", "agent/web", "agent/live", "sim/scenario", "provisioning"}, "system calls; what the CPU can"},
+	{"golang.org/x/sync", []string{"agent", "agent/capture", "agent/record", "provisioning", "sim"}, "errgroup, where something is started and awaited"},
 	{"github.com/prometheus/client_golang", []string{"agent/web"}, "/metrics in the text format collectors read"},
 	{"golang.org/x/term", []string{"agent"}, "passwords are typed without echo"},
 }
@@ -130,6 +131,9 @@ func banned(name, imp string) string {
 			return "only main knows which device is behind an interface"
 		}
 	}
+	if strings.HasPrefix(name, "provisioning") && local && !strings.HasPrefix(other, "provisioning/") && !slices.Contains(pure, other) && other != "agent/clock" && other != "agent/durable" {
+		return "the office shares with the agent what is pure, the clock and durable files: it must build and run without the rest"
+	}
 	if local && strings.HasPrefix(other, "sim") && !strings.HasPrefix(name, "sim") {
 		return "the product does not depend on its simulation"
 	}
@@ -189,7 +193,7 @@ func TestCross(t *testing.T) {
 		return
 	}
 	for _, target := range [][]string{{"GOARCH=arm64"}, {"GOARCH=arm", "GOARM=7"}, {"GOARCH=amd64"}} {
-		run(t, append(target, "GOOS=linux", "CGO_ENABLED=0"), "go", "build", "-o", t.TempDir()+"/", "./agent", "./sim")
+		run(t, append(target, "GOOS=linux", "CGO_ENABLED=0"), "go", "build", "-o", t.TempDir()+"/", "./agent", "./provisioning", "./sim")
 	}
 }
 

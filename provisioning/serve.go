@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"minglu/agent/report"
+	"minglu/provisioning/broker"
+	"minglu/provisioning/config"
+	"minglu/provisioning/console"
+	"minglu/provisioning/fleet"
+	"minglu/provisioning/users"
+)
+
+// where tells a test the addresses once both listen.
+type where func(web, mqtt string)
+
+// serve opens, wires and runs the office until ctx ends. Order of the end: the broker first, so that
+// nothing more comes in, then the fleet, which writes what it has.
+func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening where) error {
+	webTLS, err := loadTLS("web", cfg.Web.TLS)
+	if err != nil {
+		return err
+	}
+	mqttTLS, err := loadTLS("mqtt", cfg.MQTT.TLS)
+	if err != nil {
+		return err
+	}
+	devices, err := users.Open(users.Devices, cfg.Devices, log)
+	if err != nil {
+		return &usageError{err}
+	}
+	people, err := users.Open(users.People, cfg.Users, log)
+	if err != nil {
+		return &usageError{err}
+	}
+	var b *broker.Broker
+	f, err := fleet.Open(fleet.Options{Path: filepath.Join(cfg.State, "fleet.db"), Names: devices.Names, Now: time.Now,
+		Keep: cfg.Keep.For(), PerRoom: cfg.Keep.PerRoom, Log: log,
+		Send: func(device string, kind report.Kind, payload []byte) error {
+			return b.Send(device, string(kind), payload)
+		}})
+	if err != nil {
+		return err
+	}
+	b, err = broker.New(broker.Options{Listen: cfg.MQTT.Listen, TLS: mqttTLS, Log: log,
+		Login:   func(device, password string) bool { _, ok := devices.Check(device, password); return ok },
+		Knows:   devices.Knows,
+		Hold:    holds{users.NewHoldOff(users.FreeFailures, time.Now), users.NewHoldOff(20*users.FreeFailures, time.Now)},
+		Receive: func(m broker.Message) { f.Receive(m.Device, report.Kind(m.Kind), m.Payload, m.Will) },
+		Refused: func(r broker.Refusal) { f.Refuse(r.Device, r.Why, r.Remote+" "+r.Detail) }})
+	if err != nil {
+		return errors.Join(&usageError{err}, f.Close())
+	}
+	o := console.Options{Listen: cfg.Web.Listen, Hosts: cfg.Web.Hosts, TLS: webTLS, Name: cfg.Name, Fleet: f, Log: log}
+	if cfg.Web.Auth == "login" {
+		o.Door = users.NewDoor(people, time.Now)
+	}
+	c, err := console.New(o)
+	if err != nil {
+		return errors.Join(&usageError{err}, f.Close())
+	}
+
+	keep, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopKeeping()
+	kept := make(chan error, 1)
+	go func() { kept <- f.Run(keep) }()
+	g, life := errgroup.WithContext(ctx)
+	g.Go(func() error { return b.Run(life) })
+	g.Go(func() error { return c.Run(life) })
+	g.Go(func() error {
+		web, mqtt := c.Addr(life), b.Addr(life)
+		if web != "" && mqtt != "" {
+			log.Info("office is open", "pages", web, "mqtt", mqtt, "version", buildVersion())
+			if listening != nil {
+				listening(web, mqtt)
+			}
+		}
+		return nil
+	})
+	err = g.Wait()
+	stopKeeping()
+	return errors.Join(err, <-kept, f.Close())
+}
+
+func loadTLS(key string, t *config.TLS) (*tls.Config, error) {
+	if t == nil {
+		return nil, nil
+	}
+	c, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	if err != nil {
+		return nil, &usageError{fmt.Errorf("%s.tls: %w: give cert (certificate, then chain) and key as PEM files that belong together", key, err)}
+	}
+	return &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// holds holds one device at an address off after a few failures, and the whole address only after
+// many: a county's rooms may share one.
+type holds struct{ device, address *users.HoldOff }
+
+func (h holds) of(key string) *users.HoldOff {
+	for _, r := range key {
+		if r == '\n' {
+			return h.device
+		}
+	}
+	return h.address
+}
+
+func (h holds) Held(key string) bool { return h.of(key).Held(key) }
+func (h holds) Fail(key string)      { h.of(key).Fail(key) }
+func (h holds) OK(key string)        { h.of(key).OK(key) }
