@@ -79,7 +79,10 @@ func readPacket(r io.Reader) ([]byte, error) {
 	if _, err := io.ReadFull(r, b[n:]); err != nil {
 		return nil, cut(err)
 	}
-	return b, checkPublish(b[0], b[n:])
+	if err := checkPublish(b[0], b[n:]); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // cut says that the connection ended inside a packet.
