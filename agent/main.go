@@ -48,6 +48,7 @@ type commands struct {
 	Example struct {
 		Sim    bool   `help:"a simulated room instead of the commented example"`
 		Listen string `default:"127.0.0.1:8080" help:"with --sim: address of the pages"`
+		Office string `placeholder:"URL" help:"with --sim: mqtt://NAME:PASSWORD@host:port of the office's broker"`
 	} `cmd:"" help:"打印带注释的配置示例 · print an example configuration"`
 	User struct {
 		Add struct {
@@ -94,7 +95,7 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int
 		return c.trust(stdout, stderr)
 	case "example":
 		if c.Example.Sim {
-			_, err = stdout.Write(config.Demo(config.DemoOptions{Listen: c.Example.Listen}))
+			_, err = stdout.Write(config.Demo(config.DemoOptions{Listen: c.Example.Listen, Office: c.Example.Office}))
 		} else {
 			_, err = io.WriteString(stdout, config.Example())
 		}

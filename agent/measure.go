@@ -193,6 +193,9 @@ func reportText(t standard.Text) *report.Text {
 // reportHealth is what was measured, as it goes to pages and office.
 func (a *agent) reportHealth() report.Health {
 	r := a.health.Latest()
+	if r.At.T.IsZero() {
+		r.At = a.clock.Now()
+	}
 	h := report.Health{V: report.Version, Device: a.cfg.Device.Name, T: r.At.T, Measurements: []report.Measurement{}}
 	for _, m := range r.Measurements {
 		k := report.Measurement{Measure: m.Measure, Subject: m.Subject, Unit: m.Unit, At: wall(r.At, m.At), How: reportText(m.How), AtLeast: m.AtLeast}

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 )
 
@@ -24,85 +23,63 @@ const (
 )
 
 type demo struct {
-	Dir    string `default:"var/demo" help:"where the room keeps its state and its two disks"`
-	Listen string `default:"127.0.0.1:8080" help:"address of the room's page"`
-	Agent  string `help:"minglu-agent to run; default: the one beside this program"`
-	Empty  bool   `help:"nobody enters: start the session yourself"`
+	Dir      string `default:"var/demo" help:"where room and office keep what they have"`
+	Listen   string `default:"127.0.0.1:8080" help:"address of the room's page"`
+	Office   string `default:"127.0.0.1:8090" help:"address of the office's pages"`
+	Broker   string `default:"127.0.0.1:1883" help:"address of the office's MQTT broker"`
+	Agent    string `help:"minglu-agent to run; default: the one beside this program"`
+	Empty    bool   `help:"nobody enters: start the session yourself"`
+	NoOffice bool   `help:"the room alone"`
 }
 
-// run starts the agent as its own process, lets somebody enter the room, and after ctx has ended has
-// the session sealed and verified.
+// device is the room's name at the office.
+const device = "demo-room"
+
+// run starts office and agent as processes of their own, lets somebody enter the room, and after ctx
+// has ended has the session sealed and verified.
 func (d *demo) run(ctx context.Context, stdout, stderr io.Writer) error {
-	agent, err := d.agent()
+	agent, err := program("minglu-agent", d.Agent)
 	if err != nil {
 		return err
 	}
-	config, err := d.prepare(agent)
+	for flag, addr := range map[string]string{"--listen": d.Listen, "--office": d.Office, "--broker": d.Broker} {
+		if err := free(flag, addr); err != nil {
+			return err
+		}
+	}
+	url, office, err := d.startOffice(ctx)
+	if err != nil {
+		return err
+	}
+	defer office.end()
+	config, err := d.prepare(agent, url)
 	if err != nil {
 		return err
 	}
 	before := d.sessions()
-	log, err := os.Create(filepath.Join(d.Dir, "agent.log"))
+	room, err := start(filepath.Join(d.Dir, "agent.log"), agent, "run", "--config", config)
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	c := exec.Command(agent, "run", "--config", config)
-	c.Stdout, c.Stderr = log, log
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is for the demo, which asks the agent to stop
-	if err := c.Start(); err != nil {
+	defer room.kill()
+	if err := d.live(ctx, stdout, room, office); err != nil {
 		return err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
-	if err := d.live(ctx, stdout, ended); err != nil {
-		tail, _ := os.ReadFile(log.Name())
-		return fmt.Errorf("%w\n%s", err, tail[max(0, len(tail)-2000):])
 	}
 	fmt.Fprintln(stdout, "\n正在封存 · sealing …")
-	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := room.end(); err != nil {
 		return err
-	}
-	select {
-	case err := <-ended:
-		if err != nil {
-			return fmt.Errorf("the agent ended badly: %w; see %s", err, log.Name())
-		}
-	case <-time.After(stopWithin):
-		_ = c.Process.Kill()
-		return fmt.Errorf("the agent did not stop within %s; see %s", stopWithin, log.Name())
 	}
 	return d.verify(agent, config, before, stdout, stderr)
 }
 
-// agent finds the program that records.
-func (d *demo) agent() (string, error) {
-	if d.Agent != "" {
-		return d.Agent, nil
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	beside := filepath.Join(filepath.Dir(self), "minglu-agent")
-	if _, err := os.Stat(beside); err == nil {
-		return beside, nil
-	}
-	found, err := exec.LookPath("minglu-agent")
-	if err != nil {
-		return "", fmt.Errorf("no minglu-agent beside %s or in PATH: make build", self)
-	}
-	return found, nil
-}
-
 // prepare makes the two disks and the configuration, and keeps those of an earlier demo.
-func (d *demo) prepare(agent string) (config string, err error) {
+func (d *demo) prepare(agent, office string) (config string, err error) {
 	for _, disk := range []string{"disk-a", "disk-b"} {
 		if err := os.MkdirAll(filepath.Join(d.Dir, disk), 0o755); err != nil {
 			return "", err
 		}
 	}
-	out, err := exec.Command(agent, "example", "--sim", "--listen", d.Listen).Output()
+	out, err := exec.Command(agent, "example", "--sim", "--listen", d.Listen, "--office", office).Output()
 	if err != nil {
 		return "", fmt.Errorf("%s example: %w", agent, err)
 	}
@@ -111,33 +88,28 @@ func (d *demo) prepare(agent string) (config string, err error) {
 }
 
 // live waits for the page, says what to open, lets somebody in, and returns when ctx ends.
-func (d *demo) live(ctx context.Context, stdout io.Writer, ended <-chan error) error {
+func (d *demo) live(ctx context.Context, stdout io.Writer, room, office *process) error {
 	base := "http://" + d.Listen
-	deadline := time.After(startWithin)
-	for {
-		if _, err := state(ctx, base); err == nil {
-			break
-		}
-		select {
-		case err := <-ended:
-			return fmt.Errorf("the agent did not start (%w); is %s in use? --listen takes another address", errors.Join(err), d.Listen)
-		case <-deadline:
-			return fmt.Errorf("the agent does not answer at %s", base)
-		case <-ctx.Done():
-			return nil
-		case <-time.After(50 * time.Millisecond):
-		}
+	if err := room.answers(ctx, func() error { _, err := state(ctx, base); return err }); err != nil {
+		return fmt.Errorf("%w; is %s in use? --listen takes another address", err, d.Listen)
+	}
+	if ctx.Err() != nil {
+		return nil
 	}
 	fmt.Fprintf(stdout, `明录模拟房间已启动 · a simulated room is running
 
   房间页面  room page    %s/
   操作设备  devices      %s/sim/
-  录像文件  recordings   %s
-  日志      log          %s
+`, base, base)
+	if office != nil {
+		fmt.Fprintf(stdout, "  管理端    office       http://%s/\n", d.Office)
+	}
+	fmt.Fprintf(stdout, `  录像文件  recordings   %s
+  日志      logs         %s
 
 按 ctrl-C 结束、封存并核验 · ctrl-C ends, seals and verifies
 
-`, base, base, filepath.Join(d.Dir, "disk-{a,b}", "sessions"), filepath.Join(d.Dir, "agent.log"))
+`, filepath.Join(d.Dir, "disk-{a,b}", "sessions"), filepath.Join(d.Dir, "*.log"))
 	enter := time.After(comesAfter)
 	if d.Empty {
 		enter = nil
@@ -149,8 +121,8 @@ func (d *demo) live(ctx context.Context, stdout io.Writer, ended <-chan error) e
 		select {
 		case <-ctx.Done():
 			return nil
-		case err := <-ended:
-			return fmt.Errorf("the agent ended by itself: %w", errors.Join(err, errors.New("unexpected")))
+		case <-room.ended:
+			return fmt.Errorf("the agent ended by itself: %w", room.problem())
 		case <-enter:
 			fmt.Fprintln(stdout, "有人进入房间 · somebody enters the room")
 			if err := post(ctx, base+"/sim/presence", url.Values{"on": {"true"}}); err != nil {

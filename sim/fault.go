@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 )
 
 type fault struct {
@@ -36,6 +38,9 @@ func post(ctx context.Context, to string, form url.Values) error {
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := client.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%s 没有模拟房间；先运行 minglu-sim demo，或用 --listen 指明地址 / no simulated room is there: start minglu-sim demo, or name its address with --listen", req.URL.Host)
+	}
 	if err != nil {
 		return err
 	}

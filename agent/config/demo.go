@@ -12,6 +12,7 @@ type DemoOptions struct {
 	Listen string   // default [DefaultListen]
 	State  string   // default "state"
 	Disks  []string // default disk-a and disk-b; the caller creates them
+	Office string   // mqtt://NAME:PASSWORD@host:port; "" for none
 }
 
 var demo = template.Must(template.New("demo").Parse(`# 模拟房间，由 minglu-sim demo 写成 / a simulated room, written by minglu-sim demo
@@ -34,6 +35,10 @@ lamp: {sim: {}}
 thermometer: {sim: {}}
 speaker: {sim: {}}
 web: {listen: {{printf "%q" .Listen}}, auth: none}
+live: {idle: true}
+{{- if .Office}}
+mqtt: {url: {{printf "%q" .Office}}}
+{{- end}}
 `))
 
 // Demo writes the configuration of a simulated room: two cameras, a microphone, two folders as disks.

@@ -193,7 +193,7 @@ func (m Compliance) check(c *checker) {
 		c.text("en", m.Profile.En, 0, maxName)
 	})
 	each(c, "items", m.Items, maxItems, func(x *Item, c *checker) {
-		c.chars("item", x.Item, 1, maxID, word)
+		c.chars("item", x.Item, 1, maxID, ident)
 		c.text("subject", x.Subject, 0, maxName)
 		c.oneOf("verdict", x.Verdict, Pass, Fail, Unknown, NotApplicable)
 		c.value("value", x.Value)
