@@ -64,7 +64,7 @@ type Options struct {
 	Facts    func() Facts         // pulled each second; must not block for long
 	Decoder  Decoder              // nil: none on this board
 	Bases    Bases                // nil: learnt anew at each start
-	// Fault is told what begins and ends, in the order of the catalogue, from one goroutine.
+	// Fault is told what has begun and what has ended, ends first, from one goroutine.
 	Fault func(code, ch string, on bool)
 	// Report is called after each look at the room, from one goroutine; nil: nobody asks.
 	Report func(Report)

@@ -84,6 +84,7 @@ type world struct {
 	standen map[string]bool
 	shows   map[string]string // channel -> what it shows, "" usual
 	silent  map[string]bool   // channels that deliver nothing
+	changes int               // reports in which more than values changed
 	fps     int
 	ntp     time.Duration // of the cameras against the true time
 }
@@ -108,7 +109,10 @@ func (w *world) now() clock.Reading {
 func ptr[T any](v T) *T { return &v }
 
 // begin starts a world in which all is well and a session records.
-func begin(t *testing.T, r *reel, d Decoder) *world {
+func begin(t *testing.T, r *reel, d Decoder) *world { return beginWith(t, r, d, nil) }
+
+// beginWith keeps what is learnt.
+func beginWith(t *testing.T, r *reel, d Decoder, kept Bases) *world {
 	t.Helper()
 	w := &world{t: t, boot: time.Now(), reel: r, err: 5 * time.Millisecond, fps: 25, shows: map[string]string{}, silent: map[string]bool{}, standen: map[string]bool{}, sys: t.TempDir()}
 	put(t, w.sys, "class/thermal/thermal_zone0/temp", "48000\n")
@@ -126,7 +130,7 @@ func begin(t *testing.T, r *reel, d Decoder) *world {
 	}
 	h, err := New(Options{
 		Channels: []Channel{{"face", true}, {"wide", true}, {"voice", false}}, Disks: disks, Now: w.now, Decoder: d, Sys: w.sys,
-		Facts: w.snapshot, Fault: w.fault,
+		Facts: w.snapshot, Fault: w.fault, Report: w.reported, Bases: kept,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -169,6 +173,14 @@ func (w *world) snapshot() Facts {
 	}
 	f.Uplink.LastAck = w.up()
 	return f
+}
+
+func (w *world) reported(r Report) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r.VerdictsChanged || r.FaultsChanged {
+		w.changes++
+	}
 }
 
 func (w *world) fault(code, ch string, on bool) {
