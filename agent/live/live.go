@@ -38,14 +38,11 @@ import (
 const (
 	DefaultMaxViewers   = 64 // of all channels; each tile of a page is one
 	DefaultMaxPerChan   = 24
-	DefaultSilent       = 10 * time.Second // a viewer that is sent to and does not answer is closed
+	DefaultSilent       = 10 * time.Second
 	DefaultClose        = 3 * time.Second  // a connection that does not close within this is left and counted
 	connectWithin       = 10 * time.Second // from the answer to the first packet
-	describeWithin      = 3 * time.Second  // for a channel to say what it delivers
+	describeWithin      = 2 * time.Second  // for a channel to say what it delivers
 	lookEvery           = 200 * time.Millisecond
-	iceDisconnected     = 4 * time.Second
-	iceFailed           = 6 * time.Second // after that
-	iceKeepalive        = 2 * time.Second // RFC 7675 4.1: consent is asked for at least every 5 s
 	maxOfferBytes       = 64 << 10
 	queueBytes          = 4 << 20 // waiting for one viewer
 	queueFrames         = 1500
@@ -96,10 +93,10 @@ type Options struct {
 	// Who names the viewer of a request for Viewers; nil: nobody is named.
 	Who func(r *http.Request) string
 
-	Listen   string // UDP address for all viewers, "127.0.0.1:0" by default; "0.0.0.0:8189" for a network
-	PortMax  int    // with a port in Listen: the ports up to this one are tried too
-	Silent   time.Duration
-	Close    time.Duration
+	Listen   string        // UDP address for all viewers, "127.0.0.1:0" by default; "0.0.0.0:8189" for a network
+	PortMax  int           // with a port in Listen: the ports up to this one are tried too
+	Silent   time.Duration // a viewer that is not heard of for so long is closed
+	Close    time.Duration // how long a connection may take to close
 	MaxAll   int
 	MaxOfOne int // viewers of one channel
 

@@ -106,7 +106,8 @@ func (l *Live) newPeer(c *choice) (*webrtc.PeerConnection, error) {
 	s.SetIncludeLoopbackCandidate(true)
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
-	s.SetICETimeouts(iceDisconnected, iceFailed, iceKeepalive)
+	// Consent is asked for five times before it is missed (RFC 7675 5.1); failed counts from disconnected.
+	s.SetICETimeouts(l.o.Silent*2/5, l.o.Silent*3/5, l.o.Silent/5)
 	s.SetSRTPProtectionProfiles(srtpProfiles()...)
 	// Only a server chooses the profile: browsers would take SHA-1 from any list.
 	if err := s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {

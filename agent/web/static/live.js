@@ -142,7 +142,11 @@ export class View {
       this.sound = r.headers.get("Minglu-Sound") || "";
       this.picture = r.headers.get("Minglu-Picture") || "";
       await pc.setRemoteDescription({ type: "answer", sdp: await r.text() });
-      if (this.pc === pc) this.#observe(pc);
+      if (this.pc !== pc) return;
+      // The server's goodbye ends DTLS; connectionState would tell of it only much later.
+      const dtls = pc.getReceivers()[0]?.transport;
+      if (dtls) dtls.onstatechange = () => { if (this.pc === pc && dtls.state === "closed") this.#later("waiting"); };
+      this.#observe(pc);
     } catch {
       if (this.pc === pc) this.#later("waiting");
     }
@@ -197,8 +201,9 @@ export class View {
       lost: (v?.packetsLost || 0) + (a?.packetsLost || 0),
       width: v?.frameWidth || 0,
       height: v?.frameHeight || 0,
-      // totalAudioEnergy is the integral of level² (webrtc-stats): its slope is the mean square.
-      level_db: a && dt > 0 ? Math.max(-120, 10 * Math.log10(Math.max(1e-12, (now.energy - before.energy) / dt))) : null,
+      // totalAudioEnergy is the integral of level² (webrtc-stats): its slope is the mean square. Sound
+      // that is switched off has none in Chromium, whatever comes in.
+      level_db: a && dt > 0 && !this.video.muted ? Math.max(-120, 10 * Math.log10(Math.max(1e-12, (now.energy - before.energy) / dt))) : null,
     };
     this.o.onchange?.(this);
   }
