@@ -51,6 +51,7 @@ type process struct {
 }
 
 // start runs a program in a process group of its own: ctrl-C is for the demo, which then asks it to stop.
+// When the demo dies without a word, the kernel asks in its place.
 func start(log, name string, args ...string) (*process, error) {
 	f, err := os.Create(log)
 	if err != nil {
@@ -59,7 +60,7 @@ func start(log, name string, args ...string) (*process, error) {
 	defer f.Close()
 	p := &process{name: filepath.Base(name), log: log, cmd: exec.Command(name, args...), ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = f, f
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 
 // Room is the configuration of an agent.
 type Room struct {
+	Name     string            // of the device; "" for room-test
 	Channels map[string]string // id -> RTSP address, or SimCamera or SimMicrophone
 	Disks    []string          // folders
 	Segment  string            // "" for the default
@@ -51,7 +53,8 @@ func (l *Lab) Start(t testing.TB, r Room) *Agent {
 	a.base = "http://" + listen
 	var b strings.Builder
 	// Board sim opens the pages on loopback without a login; no device of it is simulated.
-	fmt.Fprintf(&b, "device: {name: room-test, room: 测试室}\nbody: {name: 测试机关}\nboard: sim\nweb: {listen: %q, auth: none}\nchannels:\n", listen)
+	fmt.Fprintf(&b, "device: {name: %s, room: 测试室}\nbody: {name: 测试机关}\nboard: sim\nweb: {listen: %q, auth: none}\nchannels:\n",
+		cmp.Or(r.Name, "room-test"), listen)
 	for id, url := range r.Channels {
 		source := url
 		if url != SimCamera && url != SimMicrophone {

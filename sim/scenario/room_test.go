@@ -139,33 +139,92 @@ func press(t *testing.T, a *Agent) (lamp, durable time.Duration, wall time.Time,
 	return
 }
 
-// TestDemo runs the demo as a stranger does, in an empty folder and without ffmpeg: somebody enters,
-// the room records, ctrl-C seals, and the verifier's answer is shown.
+// demoRun is a demo that runs, in an empty folder and without ffmpeg.
+type demoRun struct {
+	*process
+	dir, page string
+	office    *Office
+}
+
+func newDemo(t *testing.T) demoRun {
+	t.Helper()
+	d := demoRun{dir: filepath.Join(t.TempDir(), "demo"), page: freePort(t)}
+	pages, broker := freePort(t), freePort(t)
+	d.office = &Office{t: t, base: "http://" + pages}
+	cmd := exec.Command(lab.Sim, "demo", "--dir", d.dir, "--listen", d.page, "--office", pages, "--broker", broker)
+	cmd.Env = []string{"PATH=" + t.TempDir(), "HOME=" + t.TempDir()}
+	d.process = startCommand(t, cmd)
+	Wait(t, 20*time.Second, "presence starts a session", func() bool {
+		if d.ended() {
+			t.Fatalf("the demo ended: %s", d.out)
+		}
+		return regexp.MustCompile(`recording  \S+ \(presence\)`).MatchString(d.out.String())
+	})
+	return d
+}
+
+// running lists the processes whose command line names the demo's folder.
+func (d demoRun) running(t *testing.T) (found []string) {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range lines {
+		b, err := os.ReadFile(l)
+		if err == nil && strings.Contains(string(b), d.dir) {
+			found = append(found, filepath.Base(filepath.Dir(l))+" "+strings.ReplaceAll(string(b), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// TestDemo runs the demo as a stranger does: somebody enters, the room records, the office shows it with
+// what meets the standard, ctrl-C seals, the verifier's answer is shown, and all three programs end.
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "demo")
-	listen := freePort(t)
-	cmd := exec.Command(lab.Sim, "demo", "--dir", dir, "--listen", listen)
-	cmd.Env = []string{"PATH=" + t.TempDir(), "HOME=" + t.TempDir()}
 	began := time.Now()
-	p := startCommand(t, cmd)
-	Wait(t, 10*time.Second, "presence starts a session", func() bool {
-		if p.ended() {
-			t.Fatalf("the demo ended: %s", p.out)
-		}
-		return regexp.MustCompile(`recording  \S+ \(presence\)`).MatchString(p.out.String())
-	})
+	d := newDemo(t)
 	took := time.Since(began)
-	if out := p.out.String(); !strings.Contains(out, "http://"+listen+"/") {
-		t.Errorf("the demo does not say what to open:\n%s", out)
+	for _, addr := range []string{d.page, strings.TrimPrefix(d.office.base, "http://")} {
+		if !strings.Contains(d.out.String(), "http://"+addr+"/") {
+			t.Errorf("the demo does not say to open %s:\n%s", addr, d.out)
+		}
+	}
+	Wait(t, 10*time.Second, "the office shows the room as recording", func() bool {
+		var list struct{ Rooms []OfficeRoom }
+		d.office.Get("/rooms", &list)
+		return len(list.Rooms) == 1 && list.Rooms[0].Device == "demo-room" && list.Rooms[0].Recording
+	})
+	r := d.office.Room("demo-room")
+	if r.Compliance == nil || len(r.Compliance.Items) < 25 || r.Health == nil || len(r.Health.Measurements) < 25 {
+		t.Errorf("the office does not know how the room meets the standard: %+v", r)
 	}
 	pause(3 * time.Second)
-	code := p.stop(syscall.SIGINT, 20*time.Second)
-	out := p.out.String()
+	if n := len(d.running(t)); n != 3 {
+		t.Errorf("%d programs run, want 3: %q", n, d.running(t))
+	}
+	code := d.stop(syscall.SIGINT, 20*time.Second)
+	out := d.out.String()
 	if code != 0 || !strings.Contains(out, "完好、已签名、完整 / intact, signed and whole") {
 		t.Errorf("after ctrl-C the demo exits %d:\n%s", code, out)
 	}
+	if left := d.running(t); len(left) > 0 {
+		t.Errorf("after the demo there still run %q", left)
+	}
 	figure(t, "demo: recording %v after the start", took.Round(100*time.Millisecond))
+}
+
+// TestDemoKilled: a demo that is killed takes room and office with it, and the room seals first.
+func TestDemoKilled(t *testing.T) {
+	t.Parallel()
+	d := newDemo(t)
+	d.kill()
+	Wait(t, 20*time.Second, "room and office end", func() bool { return len(d.running(t)) == 0 })
+	sealed, err := filepath.Glob(filepath.Join(d.dir, "disk-*", "sessions", "*", "manifest.json.p7s"))
+	if err != nil || len(sealed) != 2 {
+		t.Errorf("sealed copies: %q, %v", sealed, err)
+	}
 }
 
 // TestBadConfiguration: what cannot be right is refused with file, line and remedy.

@@ -28,6 +28,7 @@ type Lab struct {
 	Dir   string // scratch folder, removed by Close
 	Agent string // minglu-agent
 	Sim   string // minglu-sim
+	Serve string // minglu-provisioning
 	relay string
 
 	mu    sync.Mutex
@@ -41,10 +42,11 @@ func Open() (*Lab, error) {
 		return nil, fmt.Errorf("scenario: %w", err)
 	}
 	l := &Lab{
-		Dir: dir, Agent: filepath.Join(dir, "minglu-agent"), Sim: filepath.Join(dir, "minglu-sim"), relay: filepath.Join(dir, "rtsprelay"),
+		Dir: dir, Agent: filepath.Join(dir, "minglu-agent"), Sim: filepath.Join(dir, "minglu-sim"),
+		Serve: filepath.Join(dir, "minglu-provisioning"), relay: filepath.Join(dir, "rtsprelay"),
 		clips: map[string]func() (string, error){},
 	}
-	for bin, pkg := range map[string]string{l.Agent: "minglu/agent", l.Sim: "minglu/sim", l.relay: "minglu/sim/rtsprelay"} {
+	for bin, pkg := range map[string]string{l.Agent: "minglu/agent", l.Sim: "minglu/sim", l.Serve: "minglu/provisioning", l.relay: "minglu/sim/rtsprelay"} {
 		cmd := exec.Command("go", "build", "-o", bin, pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -95,7 +97,8 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	name := cmd.Path
 	p := &process{cmd: cmd, out: &output{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ctrl-C is for the test, which stops it
+	// Ctrl-C is for the test, which stops it; a test that is killed leaves nothing behind.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("%s: %v", filepath.Base(name), err)
 	}
