@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 const (
 	// snapshotGap is the least time between two messages of state, health or compliance.
 	snapshotGap = 500 * time.Millisecond
-	// complianceEvery counts health messages between two compliance messages without a change.
+	// complianceEvery counts health messages between two compliance messages without a change, and
+	// between two subscriptions.
 	complianceEvery = 30
 	// maxBackoff is how often the time for the office's ack doubles.
 	maxBackoff = 3
@@ -25,11 +27,11 @@ func snapshotKinds() []report.Kind {
 	return []report.Kind{report.KindState, report.KindCompliance, report.KindHealth}
 }
 
-// flight is one publish the broker has not acknowledged yet.
+// flight is one packet the broker has not acknowledged yet.
 type flight struct {
 	token    mqtt.Token
 	deadline time.Time
-	snapshot int // place in snapshotKinds, -1: a numbered message
+	snapshot int // place in snapshotKinds, -1: anything else
 }
 
 // snapshot is when one kind of snapshot was sent and is due.
@@ -47,11 +49,12 @@ type session struct {
 	flights   []flight
 	snapshots [3]snapshot
 
-	outbox   string // sent is about this one
-	sent     int64  // number up to which messages were sent over this connection
-	acked    int64
-	resendAt time.Time // when the office should have acknowledged
-	tries    int       // that it did not
+	subscribed time.Time
+	outbox     string // sent is about this one
+	sent       int64  // number up to which messages were sent over this connection
+	acked      int64
+	resendAt   time.Time // when the office should have acknowledged
+	tries      int       // that it did not
 }
 
 // connection makes one connection and reports over it until it ends or ctx does. up says whether there was one.
@@ -63,7 +66,7 @@ func (u *Uplink) connection(ctx context.Context) (up bool, err error) {
 	u.connects.Add(1)
 	u.setConnected(true)
 	defer u.setConnected(false)
-	s := &session{Uplink: u, l: l}
+	s := &session{Uplink: u, l: l, subscribed: time.Now()}
 	for i := range s.snapshots {
 		s.snapshots[i] = snapshot{every: u.o.HealthEvery, due: true}
 	}
@@ -73,7 +76,9 @@ func (u *Uplink) connection(ctx context.Context) (up bool, err error) {
 		l.bye()
 		return true, context.Cause(ctx)
 	}
-	l.drop()
+	if lost := l.drop(); lost != nil && errors.Is(err, errPublish) { // the cause, not its effect
+		err = lost
+	}
 	return true, err
 }
 
@@ -87,6 +92,9 @@ func (s *session) report(ctx context.Context) error {
 		}
 		s.sendSnapshots()
 		s.sendNumbered()
+		if time.Since(s.subscribed) >= complianceEvery*s.o.HealthEvery {
+			s.subscribeAgain()
+		}
 		timer.Reset(time.Until(s.next()))
 		select {
 		case <-ctx.Done():
@@ -125,7 +133,7 @@ func (s *session) landed() error {
 			return nil
 		}
 		if err := f.token.Error(); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errPublish, err)
 		}
 		if f.snapshot >= 0 {
 			s.snapshots[f.snapshot].flying = false
@@ -217,6 +225,7 @@ func (s *session) sendNumbered() {
 	case s.sent > s.acked && !now.Before(s.resendAt):
 		s.sent = s.acked
 		s.tries = min(s.tries+1, maxBackoff)
+		s.subscribeAgain()
 	}
 	_, _, list := s.box.after(s.sent, s.o.Window-int(s.sent-s.acked))
 	if len(list) == 0 {
@@ -257,6 +266,13 @@ func (s *session) numbered(e entry) (report.Kind, []byte) {
 func (s *session) publish(k report.Kind, retained bool, b []byte, snapshot int) {
 	t := s.l.client.Publish(report.Topic(s.o.Device, k), 1, retained, b)
 	s.flights = append(s.flights, flight{t, time.Now().Add(s.o.Timeout), snapshot})
+}
+
+// subscribeAgain makes up for a broker that forgot the subscriptions: mochi-mqtt 2.7.9 drops those of a new
+// connection when it clears up an old one of the same client late.
+func (s *session) subscribeAgain() {
+	s.subscribed = time.Now()
+	s.flights = append(s.flights, flight{s.subscribe(s.l), time.Now().Add(s.o.Timeout), -1})
 }
 
 // goodbye sends what became durable at the end, and that the room goes offline on purpose, within grace.

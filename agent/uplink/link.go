@@ -90,9 +90,7 @@ func (u *Uplink) connect(ctx context.Context) (*link, error) {
 		l.cut()
 		return nil, err
 	}
-	s := l.client.SubscribeMultiple(map[string]byte{
-		report.Topic(u.o.Device, report.KindAck): 1, report.Topic(u.o.Device, report.KindCommand): 1,
-	}, nil).(*mqtt.SubscribeToken)
+	s := u.subscribe(l)
 	err = wait(s, u.o.Timeout)
 	for topic, code := range s.Result() {
 		if err == nil && code > 1 { // MQTT 3.1.1, 3.9.3
@@ -104,6 +102,13 @@ func (u *Uplink) connect(ctx context.Context) (*link, error) {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
 	return l, nil
+}
+
+// subscribe asks for acks and commands. Doing so again is harmless.
+func (u *Uplink) subscribe(l *link) *mqtt.SubscribeToken {
+	return l.client.SubscribeMultiple(map[string]byte{
+		report.Topic(u.o.Device, report.KindAck): 1, report.Topic(u.o.Device, report.KindCommand): 1,
+	}, nil).(*mqtt.SubscribeToken)
 }
 
 // wait waits for a token, but not for ever (paho#613).
@@ -124,12 +129,14 @@ func (l *link) cut() {
 }
 
 // drop ends the connection without a word, so that the broker sends the Will, and waits until the client
-// has ended.
-func (l *link) drop() {
+// has ended. It returns why it had, if it had before.
+func (l *link) drop() error {
 	l.cut()
 	select {
-	case <-l.lost:
+	case err := <-l.lost:
+		return err
 	case <-time.After(unwind):
+		return nil
 	}
 }
 
@@ -139,4 +146,7 @@ func (l *link) bye() {
 	l.cut()
 }
 
-var errSilent = errors.New("the broker does not acknowledge")
+var (
+	errSilent  = errors.New("the broker does not acknowledge")
+	errPublish = errors.New("publish")
+)

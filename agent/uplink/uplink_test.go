@@ -41,14 +41,15 @@ func TestBrokerAwayForFiveMinutes(t *testing.T) {
 func TestRestartGoesOnWithTheNextNumber(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.up()
-		w.office.gone = true
+		w.lock(func() { w.office.gone = true })
 		w.start()
 		w.say(1, 40)
 		w.pass(time.Second)
 		id := w.u.Status().OutboxID
 		w.say(41, 50) // right before the end: Run writes them
 		w.end()
-		w.office.gone = false
+		w.pass(time.Second)
+		w.lock(func() { w.office.gone = false })
 		w.start()
 		w.say(51, 55)
 		w.pass(5 * time.Second)
@@ -57,6 +58,7 @@ func TestRestartGoesOnWithTheNextNumber(t *testing.T) {
 			t.Errorf("outbox %s became %s", id, st.OutboxID)
 		}
 		w.end()
+		w.pass(time.Second)
 		w.start() // with nothing waiting, the numbers go on too
 		w.say(56, 56)
 		w.pass(time.Second)
@@ -78,7 +80,7 @@ func TestPublishAfterTheEnd(t *testing.T) {
 func TestOnlyTheOfficesAckCounts(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.up()
-		w.office.deaf = true
+		w.lock(func() { w.office.deaf = true })
 		w.start()
 		w.say(1, 40)
 		w.pass(5 * time.Minute) // the broker acknowledges everything, the office nothing
@@ -101,26 +103,25 @@ func TestBirthAndDeath(t *testing.T) {
 		w.up()
 		w.start()
 		w.pass(100 * time.Millisecond)
-		if want := []string{"state true 1 idle", "compliance", "health"}; !slices.Equal(w.office.seen, want) {
-			t.Errorf("birth: %q, want %q", w.office.seen, want)
+		if got, want := w.news(), []string{"state true 1 idle", "compliance", "health"}; !slices.Equal(got, want) {
+			t.Errorf("birth: %q, want %q", got, want)
 		}
-		w.office.seen = nil
 		w.cutAll()
 		w.pass(50 * time.Millisecond)
-		if got := w.retained(); !slices.Equal(got, []string{"state false 1 "}) || w.office.wills != 1 {
-			t.Errorf("after a cut the broker keeps %q, %d wills; want the Will of the first connection", got, w.office.wills)
+		if got := w.retained(); !slices.Equal(got, []string{"state false 1 "}) || w.wills() != 1 {
+			t.Errorf("after a cut the broker keeps %q, %d wills; want the Will of the first connection", got, w.wills())
 		}
 		w.pass(2 * time.Second)
-		if want := []string{"state false 1 ", "state true 2 idle", "compliance", "health"}; !slices.Equal(w.office.seen, want) {
-			t.Errorf("second birth: %q, want %q", w.office.seen, want)
+		if want := []string{"state false 1 ", "state true 2 idle", "compliance", "health"}; !slices.Equal(w.news(), want) {
+			t.Errorf("second birth is not %q", want)
 		}
 		w.pass(time.Minute)
 		w.say(1, 1)
 		w.end()
-		if got := w.retained(); !slices.Equal(got, []string{"state false 2 "}) || w.office.wills != 1 {
-			t.Errorf("after an orderly end the broker keeps %q, %d wills", got, w.office.wills)
+		if got := w.retained(); !slices.Equal(got, []string{"state false 2 "}) || w.wills() != 1 {
+			t.Errorf("after an orderly end the broker keeps %q, %d wills", got, w.wills())
 		}
-		if n := len(w.office.types); n != 1 {
+		if n := len(w.types()); n != 1 {
 			t.Errorf("%d of 1 messages published right before the end came over the connection that was there", n)
 		}
 	})
@@ -131,45 +132,63 @@ func TestSnapshotsAreTimelyAndFew(t *testing.T) {
 		w.up()
 		w.start()
 		w.pass(time.Second)
-		count := func(kind string) (n int) {
-			w.lock(func() {
-				for _, s := range w.office.seen {
-					if strings.HasPrefix(s, kind) {
-						n++
-					}
+		count := func(list []string, kind string) (n int) {
+			for _, s := range list {
+				if strings.HasPrefix(s, kind) {
+					n++
 				}
-				w.office.seen = nil
-			})
+			}
 			return n
 		}
-		count("")
+		w.news()
 		w.pass(10 * time.Minute)
-		all := w.office.seen
-		if h := count("health"); h < 58 || h > 62 {
+		got := w.news()
+		if h := count(got, "health"); h < 58 || h > 62 {
 			t.Errorf("%d health messages in 10 minutes, want 60", h)
 		}
-		w.office.seen = all
-		if s := count("state"); s < 58 || s > 62 {
+		if s := count(got, "state"); s < 58 || s > 62 {
 			t.Errorf("%d states in 10 minutes, want 60: a late Will may not stand for long", s)
 		}
-		w.office.seen = all
-		if c := count("compliance"); c != 2 {
+		if c := count(got, "compliance"); c != 2 {
 			t.Errorf("%d compliance messages in 10 minutes without a change, want 2", c)
 		}
 		w.lock(func() { w.state = "recording" })
 		w.u.Touch(report.KindState)
 		w.pass(snapshotGap)
-		if got := w.office.seen; !slices.Equal(got, []string{"state true 1 recording"}) {
+		if got := w.news(); !slices.Equal(got, []string{"state true 1 recording"}) {
 			t.Errorf("a change brought %q", got)
 		}
-		count("")
 		for range 1000 {
 			w.u.Touch(report.KindCompliance)
 			w.pass(10 * time.Millisecond)
 		}
-		if c := count("compliance"); c < 19 || c > 21 {
+		if c := count(w.news(), "compliance"); c < 19 || c > 21 {
 			t.Errorf("%d compliance messages in 10 s of changes, want 2 a second", c)
 		}
+	})
+}
+
+func TestABrokerThatForgetsTheSubscriptions(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.up()
+		w.start()
+		w.pass(time.Second)
+		forget := func() {
+			for _, k := range []report.Kind{report.KindAck, report.KindCommand} {
+				w.broker.Topics.Unsubscribe(report.Topic(device, k), device)
+			}
+		}
+		forget()
+		w.say(1, 3)
+		w.pass(time.Second)
+		w.check(3, 3)
+		w.pass(DefaultAckTimeout)
+		w.check(3, 0)
+		forget() // with nothing to acknowledge
+		w.pass((complianceEvery + 1) * DefaultHealthEvery)
+		w.say(4, 4)
+		w.pass(time.Second)
+		w.check(4, 0)
 	})
 }
 
@@ -212,8 +231,8 @@ func TestCommands(t *testing.T) {
 				w.send(report.KindCommand, b)
 			}
 			w.pass(time.Second)
-			if len(w.cmds) != tt.runs || !slices.Equal(w.office.types, tt.types) {
-				t.Errorf("%s: carried out %d times, answers %q; want %d, %q", tt.rule, len(w.cmds), w.office.types, tt.runs, tt.types)
+			if len(w.cmds) != tt.runs || !slices.Equal(w.types(), tt.types) {
+				t.Errorf("%s: carried out %d times, answers %q; want %d, %q", tt.rule, len(w.cmds), w.types(), tt.runs, tt.types)
 			}
 			if st := w.u.Status(); st.Commands != 1 || st.Ignored != int64(tt.times-1) {
 				t.Errorf("%s: %d commands, %d ignored", tt.rule, st.Commands, st.Ignored)
@@ -225,13 +244,14 @@ func TestCommands(t *testing.T) {
 func TestACommandIsNotRepeatedAfterARestart(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.up()
-		w.office.deaf = true
+		w.lock(func() { w.office.deaf = true })
 		w.start()
 		w.pass(time.Second)
 		b, _ := report.Marshal(report.Command{ID: "c1", Do: report.DoStart, T: time.Now().UTC(), Who: "王某"})
 		w.send(report.KindCommand, b)
 		w.pass(time.Second)
 		w.end()
+		w.pass(time.Second)
 		w.start()
 		w.pass(time.Second)
 		w.send(report.KindCommand, b)
@@ -327,8 +347,8 @@ func TestCommandStorm(t *testing.T) {
 			w.send(report.KindCommand, b)
 		}
 		w.pass(time.Minute)
-		if len(w.office.types) != 200 || slices.Contains(w.office.types, report.SessionCommanded) {
-			t.Errorf("%d of 200 commands refused by a room that takes none", len(w.office.types))
+		if len(w.types()) != 200 || slices.Contains(w.types(), report.SessionCommanded) {
+			t.Errorf("%d of 200 commands refused by a room that takes none", len(w.types()))
 		}
 	})
 }
@@ -477,7 +497,7 @@ func TestADiskThatFails(t *testing.T) {
 			w.start()
 			w.say(1, 5)
 			w.pass(time.Minute)
-			if got := len(w.office.types); verb != "datasync" && got > 0 {
+			if got := len(w.types()); verb != "datasync" && got > 0 {
 				t.Errorf("%q: %d messages were sent before they were durable", verb, got)
 			}
 			w.checkFault(FaultOutbox, true)
@@ -564,8 +584,8 @@ func TestMessagesOfBeforeAnUpdate(t *testing.T) {
 		w.start()
 		w.pass(time.Second)
 		w.check(4, 0)
-		if want := []string{report.SessionPaused, "alarm.unreadable", "alarm.unreadable", report.SessionPaused}; !slices.Equal(w.office.types, want) {
-			t.Errorf("%q, want %q", w.office.types, want)
+		if want := []string{report.SessionPaused, "alarm.unreadable", "alarm.unreadable", report.SessionPaused}; !slices.Equal(w.types(), want) {
+			t.Errorf("%q, want %q", w.types(), want)
 		}
 	})
 }

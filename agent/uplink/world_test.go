@@ -365,3 +365,19 @@ func (w *world) retained() (kinds []string) {
 	slices.Sort(kinds)
 	return kinds
 }
+
+// news is what came since the last call beside numbered messages.
+func (w *world) news() (list []string) {
+	w.lock(func() { list, w.office.seen = w.office.seen, nil })
+	return list
+}
+
+func (w *world) types() (list []string) {
+	w.lock(func() { list = slices.Clone(w.office.types) })
+	return list
+}
+
+func (w *world) wills() (n int) {
+	w.lock(func() { n = w.office.wills })
+	return n
+}
