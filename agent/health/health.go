@@ -102,6 +102,8 @@ type Health struct {
 	steps []step
 	rate  int64 // bit/s of all channels while they last delivered
 
+	trigger *time.Duration // of the last session, to its first durable signature
+
 	// Run's alone.
 	state    standard.State
 	standing []Fault

@@ -97,10 +97,12 @@ func (h *Health) session(t *taker) {
 		t.add("session.precheck", "", "", standard.Bool(*t.f.LastPrecheck), t.now.Up, howLog)
 	}
 	s := t.f.Session
+	last := h.lastTrigger(s)
 	if s == nil {
-		for _, m := range []named{{"record.gap_total", "s"}, {"session.notice_after", "s"}, {"session.trigger_to_record", "s"}, {"lamp.lag", "s"}} {
+		for _, m := range []named{{"record.gap_total", "s"}, {"session.notice_after", "s"}, {"lamp.lag", "s"}} {
 			t.unknown(m.measure, "", m.unit, whyNoSession)
 		}
+		t.optional("session.trigger_to_record", "s", time.Second, last, whyNoSession, howLast)
 		t.num("evidence.unsigned_for", "", "s", 0, howSession) // nothing is waiting for a signature
 		return
 	}
@@ -115,6 +117,16 @@ func (h *Health) session(t *taker) {
 	t.elapsed("session.notice_after", s.NoticeAfter, s.Began)
 	t.elapsed("session.trigger_to_record", s.TriggerToRecord, s.Began)
 	t.optional("lamp.lag", "s", time.Second, s.LampLag, whyNoLamp, howSession)
+}
+
+// lastTrigger is how long the newest session that recorded took to do so, nil if none has yet.
+func (h *Health) lastTrigger(s *SessionFact) *time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s != nil && s.TriggerToRecord != nil {
+		h.trigger = s.TriggerToRecord
+	}
+	return h.trigger
 }
 
 // elapsed adds how long something took since began, or that it has taken at least this long.

@@ -149,6 +149,8 @@ func TestFactsBecomeMeasurements(t *testing.T) {
 		{"users cannot delete", func(w *world) {}, "storage.user_deletable", "A", false, "", false},
 		{"unless the pages let them", func(w *world) { w.facts.APIDeletes = true }, "storage.user_deletable", "A", true, "", false},
 		{"a notice not given yet takes at least as long", func(w *world) { w.facts.Session.NoticeAfter = nil }, "session.notice_after", "", 10.0, "", true},
+		{"the last session tells how soon it records", func(w *world) { w.after = func() { w.facts.Session = nil } }, "session.trigger_to_record", "", 0.5, "", false},
+		{"a room that never recorded does not", func(w *world) { w.facts.Session = nil }, "session.trigger_to_record", "", nil, "no session", false},
 		{"a notice that was given", func(w *world) {}, "session.notice_after", "", 8.0, "", false},
 		{"the longest run so far is a lower bound", func(w *world) {}, "recorder.longest_run", "", 9.0, "", true},
 		{"nothing recorded yet", func(w *world) { w.facts.LongestRun = nil }, "recorder.longest_run", "", nil, "never", false},
@@ -178,6 +180,9 @@ func TestFactsBecomeMeasurements(t *testing.T) {
 			w := begin(t, r, nil)
 			w.set(func() { tt.set(w) })
 			w.run(10)
+			if w.after != nil {
+				w.set(w.after)
+			}
 			f := w.snapshot()
 			m := find(w.h.measure(&f, w.now()), tt.measure, tt.subject)
 			if m.Value.Any() != tt.want || !strings.Contains(m.Unknown.En, tt.why) || m.AtLeast != tt.atLeast {

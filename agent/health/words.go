@@ -21,6 +21,7 @@ var (
 	howLosses   = text{Zh: "最近一小时内声音数据丢失次数", En: "losses of sound reported in the last hour"}
 	howSession  = text{Zh: "录制程序的状态", En: "state of the recorder"}
 	howLog      = text{Zh: "会话记录", En: "the log of the session"}
+	howLast     = text{Zh: "最近一次会话的记录", En: "the log of the last session"}
 	howDisks    = text{Zh: "可写磁盘中不同文件系统的数量", En: "different file systems among the disks that can be written"}
 	howHours    = text{Zh: "剩余空间除以当前码率", En: "free space over the present bit rate"}
 	howModes    = text{Zh: "录像文件夹的权限和界面功能", En: "modes of the recordings' folders, and what the pages allow"}

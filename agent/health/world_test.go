@@ -72,6 +72,7 @@ type world struct {
 	boot  time.Time
 	wrong time.Duration // of the wall clock
 	reel  *reel
+	after func() // changes the world after it has lived
 	sys   string
 	stop  func()
 	frame int // seconds of the running call of run
@@ -164,8 +165,10 @@ func (w *world) snapshot() Facts {
 	defer w.mu.Unlock()
 	f := w.facts
 	f.Channels = slices.Clone(f.Channels)
-	s := *f.Session
-	f.Session = &s
+	if f.Session != nil {
+		s := *f.Session
+		f.Session = &s
+	}
 	if f.Climate != nil && f.Climate.At == 0 {
 		c := *f.Climate
 		c.At = w.up()
