@@ -137,7 +137,7 @@ func TestEachLimitHoldsInSchemaAndCode(t *testing.T) {
 	}{
 		{KindState, 0, "v", 2}, {KindState, 0, "v", nil}, {KindState, 0, "v", "1"},
 		{KindState, 0, "device", "Room"}, {KindState, 0, "device", nil}, {KindState, 0, "device", strings.Repeat("a", 65)}, {KindState, 0, "device", "a/b"},
-		{KindState, 0, "online", nil}, {KindState, 0, "online", 1}, {KindState, 0, "bdseq", 0}, {KindState, 0, "bdseq", nil}, {KindState, 0, "bdseq", 1.5}, {KindState, 0, "bdseq", 1 << 53},
+		{KindState, 0, "online", nil}, {KindState, 0, "online", 1}, {KindState, 0, "bdseq", 0}, {KindState, 0, "bdseq", nil}, {KindState, 0, "bdseq", 1.5}, {KindState, 0, "bdseq", int64(1) << 53},
 		{KindState, 0, "run", "xyz"}, {KindState, 1, "run", nil}, {KindState, 0, "boot", nil}, {KindState, 0, "t", nil}, {KindState, 0, "t", "yesterday"}, {KindState, 0, "t", 5}, {KindState, 0, "t", "2026-11-23T6:05:09Z"}, {KindState, 0, "t", "0001-01-01T00:00:00Z"}, {KindState, 0, "t", "2026-11-23T06:05:09"}, {KindState, 0, "t", "2026-11-23T06:05:09.Z"}, {KindState, 0, "t", "2026-11-23 06:05:09Z"},
 		{KindState, 0, "state", nil}, {KindState, 0, "state", "Recording"}, {KindState, 0, "room", long(201)}, {KindState, 0, "room", "a\x00b"}, {KindState, 0, "room", 5},
 		{KindState, 0, "body.name", ""}, {KindState, 0, "body", "x"}, {KindState, 0, "session", "a b"}, {KindState, 0, "faults.0.code", ""}, {KindState, 0, "faults.0.ch", long(201)}, {KindState, 0, "faults", many(201, map[string]any{"code": "a.b"})},

@@ -329,7 +329,7 @@ func FuzzOutbox(f *testing.F) {
 	o.close()
 	b, _ := os.ReadFile(o.name)
 	f.Add(b)
-	f.Add(append(slices.Clone(b), seal(map[string]any{"n": -1, "ack": 1 << 60})...))
+	f.Add(append(slices.Clone(b), seal(map[string]any{"n": -1, "ack": int64(1) << 60})...))
 	f.Add(append(seal(head{"x", "room-1", 1 << 62}), seal(ackLine{5})...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		o := &outbox{device: "room-1"}

@@ -386,6 +386,22 @@ func TestABrokerThatHangs(t *testing.T) {
 	})
 }
 
+func TestStopWhileTheBrokerHangs(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.up()
+		w.start()
+		w.pass(time.Second)
+		w.conns[len(w.conns)-1].stall(true)
+		w.say(1, 3)
+		w.pass(time.Second)
+		w.say(4, 5)
+		w.end() // checks how long it takes
+		w.start()
+		w.pass(time.Minute)
+		w.check(5, 0)
+	})
+}
+
 func TestABrokerThatDoesNotAcknowledge(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var mute atomic.Bool
