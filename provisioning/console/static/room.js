@@ -1,4 +1,4 @@
-import { $, ask, does, el, event, put, say, standing, steady, t, verdict, watch, when, why } from "./common.js";
+import { $, ask, does, el, english, event, put, say, standing, steady, t, verdict, watch, when, why } from "./common.js";
 
 const device = document.body.dataset.device;
 const form = $("filter");
@@ -13,15 +13,17 @@ function basis(it) {
 }
 
 const shown = (v) => (v === null || v === undefined ? "–" : v === true ? t("是", "yes") : v === false ? t("否", "no") : typeof v === "number" ? String(Math.round(v * 1000) / 1000) : v);
+const units = { copies: "份", views: "路", ratio: "", rooms: "间", sets: "套", sessions: "次", grade: "级", "frame/s": "帧/秒", "sets/officer": "套/人", h: "小时", d: "天" };
+const unit = (u) => (english || !(u in units) ? u : units[u]);
 const verdictOf = (it) => (it.verdict === "fail" && it.severity !== "must" ? "advice" : it.verdict);
 const order = { fail: 0, advice: 1, unknown: 2, pass: 3, "not-applicable": 4 };
 
 function row(it) {
   const v = verdictOf(it);
   const help = (last.alarms || []).find((a) => a.ch === it.subject && a.code.split(".")[0] === it.item.split(".")[0]);
-  return el("tr", { "data-verdict": v }, el("td", {}, verdict(v)), el("td", {}, el("b", {}, say(it)), el("br"), el("small", {}, [it.item, it.subject].filter(Boolean).join(" · "))),
-    el("td", { class: "n" }, shown(it.value) + (it.value !== null && typeof it.value === "number" && it.unit ? " " + it.unit : "")), el("td", { class: "n" }, (it.limit || "–") + (it.limit && it.unit ? " " + it.unit : "")),
-    el("td", {}, basis(it), " ", it.clause || "", it.seen === "memory" ? el("small", {}, t("（原文待核）", " (wording to be checked)")) : null), el("td", { class: "n" }, when(it.since)),
+  return el("tr", { "data-verdict": v }, el("td", {}, verdict(v), el("div", {}, el("small", {}, t("自 ", "since ")), when(it.since))), el("td", {}, el("b", {}, say(it)), el("br"), el("small", {}, [it.item, it.subject].filter(Boolean).join(" · "))),
+    el("td", { class: "n" }, shown(it.value) + (it.value !== null && typeof it.value === "number" && it.unit ? " " + unit(it.unit) : "")), el("td", { class: "n" }, (it.limit || "–") + (it.limit && it.unit ? " " + unit(it.unit) : "")),
+    el("td", {}, basis(it), " ", it.clause || "", it.seen === "memory" ? el("small", {}, t("（原文待核）", " (wording to be checked)")) : null),
     el("td", {}, say(it.why), help ? el("div", { class: "do" }, t(help.do_zh, help.do_en)) : null));
 }
 

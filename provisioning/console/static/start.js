@@ -9,9 +9,14 @@ const lists = steady(async () => {
   $("nofails").hidden = r.rooms.length > 0;
 }, 700);
 
+function count(c) {
+  for (const k of ["fail", "silent", "partial", "pass", "recording", "alarms"]) put($("n-" + k), c[k]);
+  $("empty").hidden = c.rooms > 0;
+  put($("sums"), t(`共 ${c.rooms} 个房间 · 事件 ${c.events} 条 · 缺号 ${c.missing} · 拒收 ${c.refused}`, `${c.rooms} rooms · ${c.events} events · ${c.missing} numbers missing · ${c.refused} refused`));
+}
+
+ask("/counts").then(count, (e) => console.warn(e.message));
 watch((u) => {
-  for (const k of ["fail", "silent", "partial", "pass", "recording", "alarms"]) put($("n-" + k), u.counts[k]);
-  $("empty").hidden = u.counts.rooms > 0;
-  put($("sums"), t(`共 ${u.counts.rooms} 个房间 · 事件 ${u.counts.events} 条 · 缺号 ${u.counts.missing} · 拒收 ${u.counts.refused}`, `${u.counts.rooms} rooms · ${u.counts.events} events · ${u.counts.missing} numbers missing · ${u.counts.refused} refused`));
+  count(u.counts);
   lists();
 });
