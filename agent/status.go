@@ -80,7 +80,7 @@ func (a *agent) channelStates() []web.ChannelState {
 	}
 	states := []web.ChannelState{}
 	for i, st := range a.capture.Status() {
-		w := web.ChannelState{ID: st.ID, Kind: "microphone", State: "live", Codecs: append([]string{}, st.Codecs...), Width: st.Width, Height: st.Height, FPS: st.FPS, BitsPerSec: st.BitsPerSec, AgeMS: -1, SignedAgoMS: -1}
+		w := web.ChannelState{ID: st.ID, Name: a.cfg.Channels[i].Name, Kind: "microphone", State: "live", Codecs: append([]string{}, st.Codecs...), Width: st.Width, Height: st.Height, FPS: st.FPS, BitsPerSec: st.BitsPerSec, AgeMS: -1, SignedAgoMS: -1}
 		if st.SampleAge >= 0 {
 			w.AgeMS = st.SampleAge.Milliseconds()
 		}

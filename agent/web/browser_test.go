@@ -157,6 +157,24 @@ func press(id string, long time.Duration) chromedp.Action {
 	})
 }
 
+// touch puts a finger on an element for so long.
+func touch(selector string, long time.Duration) chromedp.Action {
+	return chromedp.ActionFunc(func(ctx context.Context) error {
+		var at []float64
+		js := fmt.Sprintf("(e => { e.scrollIntoView({block: 'center', inline: 'center', behavior: 'instant'}); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })(document.querySelector(%q))", selector)
+		if err := chromedp.Evaluate(js, &at).Do(ctx); err != nil {
+			return err
+		}
+		if err := input.DispatchTouchEvent(input.TouchStart, []*input.TouchPoint{{X: at[0], Y: at[1]}}).Do(ctx); err != nil {
+			return err
+		}
+		if err := chromedp.Sleep(long).Do(ctx); err != nil { // what a finger does
+			return err
+		}
+		return input.DispatchTouchEvent(input.TouchEnd, []*input.TouchPoint{}).Do(ctx)
+	})
+}
+
 func focus(id string) chromedp.Action {
 	return chromedp.Evaluate(fmt.Sprintf("document.getElementById(%q).focus()", id), nil)
 }
@@ -248,6 +266,31 @@ func TestRoomByKeyboard(t *testing.T) {
 	f.now("recording", nil, "mark", "pause", "stop", "details")
 	run(t, ctx, "holding the key ends", enabled("stop"), focus("stop"), keyHold(2200*time.Millisecond), text("word", "正在封存"))
 	did(t, f, "end by holding the key", "stop panel ")
+}
+
+func TestRoomByTouch(t *testing.T) {
+	if !slow(t) {
+		return
+	}
+	f := newFake()
+	f.state.Kind = "hearing"
+	url, _ := serve(t, newServer(t, f))
+	ctx := browser(t)
+	tap := func(selector string) chromedp.Action { return touch(selector, 60*time.Millisecond) }
+	run(t, ctx, "start", chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile, chromedp.EmulateTouch), chromedp.Navigate(url), enabled("start"), tap("#start"), text("word", "正在录音录像"))
+	did(t, f, "start", "start panel")
+	run(t, ctx, "a step of the agenda", enabled("mark"), tap("#agenda li:nth-child(8) button"), text("marks", "最后陈述"))
+	did(t, f, "an agenda mark", "mark panel 最后陈述")
+	run(t, ctx, "pause", tap("#pause"), chromedp.WaitVisible("#why"), tap("#why .choices button:nth-child(3)"), text("word", "已暂停"))
+	did(t, f, "a pause for a reason", "pause panel 休庭")
+	run(t, ctx, "resume", enabled("resume"), tap("#resume"), text("word", "正在录音录像"))
+	did(t, f, "resume", "resume panel")
+	run(t, ctx, "a short touch asks", enabled("stop"), tap("#stop"), chromedp.WaitVisible("#sure"), tap("#sure .plain"), truth("!document.getElementById('sure').open"))
+	if s := f.take(); strings.Contains(s, "stop") {
+		t.Errorf("a short touch ended the session: %s", s)
+	}
+	run(t, ctx, "holding ends", touch("#stop", 2200*time.Millisecond), text("word", "正在封存"))
+	did(t, f, "end by holding", "stop panel ")
 }
 
 func TestTroubleIsSaid(t *testing.T) {

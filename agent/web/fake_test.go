@@ -44,9 +44,9 @@ func newFake() *fake {
 			Body:  Body{Name: "某县市场监督管理局", USCC: "11140000000000000X", System: "市场监管"},
 			Clock: ClockState{T: opened.Add(42 * time.Minute), ErrorUS: 7600, Source: "chrony", Quality: "good"},
 			Channels: []ChannelState{
-				{ID: "face", Kind: "camera", State: "live", Codecs: []string{"H.264", "AAC"}, Width: 1920, Height: 1080, FPS: 25, BitsPerSec: 4e6, AgeMS: 40, LevelDB: &level, PeakDB: &peak, SignedAgoMS: -1},
-				{ID: "room", Kind: "camera", State: "live", Codecs: []string{"H.265"}, Width: 2560, Height: 1440, FPS: 24.97, SignedAgoMS: -1},
-				{ID: "voice", Kind: "microphone", State: "live", Codecs: []string{"Opus"}, LevelDB: &silent, PeakDB: &silent, SignedAgoMS: -1},
+				{ID: "face", Name: "被询问人", Kind: "camera", State: "live", Codecs: []string{"avc1.64001F", "mp4a.40.2"}, Width: 1920, Height: 1080, FPS: 25, BitsPerSec: 4e6, AgeMS: 40, LevelDB: &level, PeakDB: &peak, SignedAgoMS: -1},
+				{ID: "room", Name: "全景", Kind: "camera", State: "live", Codecs: []string{"hvc1.1.6.L93.90"}, Width: 2560, Height: 1440, FPS: 24.97, SignedAgoMS: -1},
+				{ID: "voice", Kind: "microphone", State: "live", Codecs: []string{"opus"}, LevelDB: &silent, PeakDB: &silent, SignedAgoMS: -1},
 			},
 			Disks:   []DiskState{{Name: "A", State: "ok", FreeBytes: 93e9, Hours: 31.4}, {Name: "B", State: "ok", FreeBytes: 90e9, Hours: 30.2}},
 			Climate: &Climate{23.5, 45}, Board: "sim", Sim: true, Version: "test",

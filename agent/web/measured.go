@@ -63,6 +63,12 @@ func (s *Server) snapshot() State {
 	if s.o.Compliance != nil {
 		st.Meets = meets(s.o.Compliance().Items)
 	}
+	for i, c := range st.Channels {
+		if c.Name == "" {
+			st.Channels = slices.Clone(st.Channels)
+			st.Channels[i].Name = c.ID
+		}
+	}
 	st.Live, st.LiveIdle = s.o.Live != nil, s.o.WatchIdle
 	return st
 }

@@ -90,8 +90,9 @@ func TestEventsFollowTheState(t *testing.T) {
 }
 
 func TestRunStopsWithClientsThatHang(t *testing.T) {
-	f, enough := newFake(), make(chan struct{})
+	f, reading, enough := newFake(), make(chan struct{}), make(chan struct{})
 	f.media = func() Media { // far more than any buffer between here and a client that does not read
+		close(reading)
 		return Media{memory{bytes.NewReader(make([]byte, 64<<20)), func() { close(enough) }}, "face-00001.mp4", opened}
 	}
 	url, stop := serve(t, newServer(t, f))
@@ -110,6 +111,7 @@ func TestRunStopsWithClientsThatHang(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	<-reading // else there is nothing to break off
 	began := time.Now()
 	r, err := client(t).Get(url + "/api/v1/state") // others are served meanwhile
 	if err != nil || r.StatusCode != 200 {

@@ -74,6 +74,7 @@ type ClockState struct {
 // ChannelState is one camera or microphone.
 type ChannelState struct {
 	ID          string   `json:"id"`
+	Name        string   `json:"name"`  // as people call it, else the id
 	Kind        string   `json:"kind"`  // "camera", "microphone"
 	State       string   `json:"state"` // "live", "connecting", "lost", "failed"
 	Codecs      []string `json:"codecs"`

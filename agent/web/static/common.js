@@ -119,6 +119,9 @@ export function size(bytes) {
   return bytes + " B";
 }
 
+/** What people call a codec (RFC 6381 names it more closely). @param {string} c */
+export const codec = (c) => ({ avc1: "H.264", hvc1: "H.265", hev1: "H.265", mp4a: "AAC", opus: "Opus", ipcm: "PCM" })[c.split(".")[0].toLowerCase()] || c;
+
 /** Matter and officers as people write them. */
 export const matter = (m) => (typeof m === "string" ? m : (m && (m.name || m.id)) || "");
 export const officers = (list) => list.map((o) => (o.name + " " + o.credential).trim()).join("；");

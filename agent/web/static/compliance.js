@@ -18,8 +18,9 @@ let shown = "fail unknown";
 let newest = null;
 
 /** A value or a limit as people write it. */
-const people = (v) => (v === null || v === undefined ? "—" : typeof v === "number" ? String(Number(v.toPrecision(4))) : words[String(v)] || String(v));
-const limit = (x) => x.replace(/^= (true|false)$/, (_, v) => "= " + words[v]);
+const number = (v) => Number(v).toLocaleString("en", { maximumSignificantDigits: 4 });
+const people = (v) => (v === null || v === undefined ? "—" : typeof v === "number" ? number(v) : words[String(v)] || String(v));
+const limit = (x) => x.replace(/^= (true|false)$/, (_, v) => "= " + words[v]).replace(/\b\d{5,}\b/g, number);
 
 function row() {
   const cell = (name, ...inside) => el("td", { class: name }, ...inside);
@@ -37,7 +38,7 @@ function fill(e, x) {
   put(part(".item b"), say(x));
   put(part(".subject"), x.subject);
   put(part(".id"), x.item + " · " + (severities[x.severity] || x.severity));
-  const unit = x.unit ? " " + x.unit : "";
+  const unit = x.unit && x.unit !== "ratio" ? " " + x.unit : "";
   put(part(".value"), people(x.value) + (typeof x.value === "number" ? unit : ""));
   put(part(".limit"), x.limit ? limit(x.limit) + (/\d/.test(x.limit) ? unit : "") : "—");
   const rule = x.basis !== "default";
@@ -47,7 +48,7 @@ function fill(e, x) {
   put(part(".since"), when(x.since).startsWith(when(newest.t).slice(0, 10)) ? clock(x.since) : when(x.since));
   part(".since").title = utc(x.since);
   put(part(".why div"), say(x.why));
-  put(part(".do"), x.verdict === "fail" || x.verdict === "unknown" ? "→ " + say(x.do) : "");
+  put(part(".do"), x.verdict === "fail" ? "→ " + say(x.do) : x.verdict === "unknown" ? t("如一直未知：", "If it stays unknown: ") + say(x.do) : "");
 }
 
 function show() {

@@ -1,5 +1,5 @@
 // One session: play, verify, facts, marks, download.
-import { $, ask, el, events, get, matter, officers, put, size, span, t, toast, utc, when } from "./common.js";
+import { $, ask, codec, el, events, get, matter, officers, put, size, span, t, toast, utc, when } from "./common.js";
 import { Player } from "./player.js";
 import { finding, timebar, verdict } from "./timebar.js";
 
@@ -17,7 +17,7 @@ async function open() {
   session = await get(path);
   put($("h"), t("会话 ", "Session ") + when(session.opened));
   facts(session);
-  if (session.checked) verdictLine(session.checked.exit, t("上次校验 ", "Last checked ") + when(session.checked.at));
+  if (session.checked) verdictLine(session.checked.exit, t("上次核验 ", "Last checked ") + when(session.checked.at));
   const media = await Promise.all(session.channels.map(async (c) => {
     const l = await get(`${path}/media/${encodeURIComponent(c.id)}`);
     return { id: c.id, kind: c.kind, segments: l.segments, url: (n) => `/api/v1${path}/media/${encodeURIComponent(c.id)}/${n}` };
@@ -70,7 +70,7 @@ function files(media) {
   $("files").replaceChildren(...media.flatMap((c) => c.segments.map((s) => el("li", {},
     el("a", { href: c.url(s.n) + "?download=1", download: "" }, s.file || `${c.id} ${s.n}`),
     el("span", {}, `${span(s.start / 1000)} – ${span((s.start + s.duration) / 1000)}`),
-    el("span", { class: "muted" }, [size(s.size), ...s.codecs].join(" · "))))));
+    el("span", { class: "muted" }, [size(s.size), ...s.codecs.map(codec)].join(" · "))))));
 }
 
 /** Called by the player whenever its time or state moved. */
@@ -95,7 +95,7 @@ async function verify() {
   $("verify").disabled = true;
   $("progress").hidden = false;
   $("progress").removeAttribute("value");
-  put($("result"), t("正在校验…", "Verifying…"));
+  put($("result"), t("正在核验…", "Verifying…"));
   try {
     const r = await ask(path + "/verify", {}, { headers: { Accept: "text/event-stream" } });
     let result = null;
@@ -104,7 +104,7 @@ async function verify() {
       if (event === "error") throw new Error(t(data.error.zh, data.error.en));
       if (event === "result") result = data;
     });
-    if (!result) throw new Error(t("校验中断。请重试。", "The check was broken off. Try again."));
+    if (!result) throw new Error(t("核验中断。请重试。", "The check was broken off. Try again."));
     verdictLine(result.exit, "");
     const s = result.sessions?.[0];
     if (!s) return;

@@ -1,5 +1,5 @@
 // A tile for each channel of the room page: live picture where one may be seen, level, signature.
-import { el, put, say, t } from "./common.js";
+import { codec, el, put, say, t } from "./common.js";
 import { watch } from "./live.js";
 
 const states = {
@@ -8,18 +8,18 @@ const states = {
 };
 const named = document.body.dataset.named === "true";
 
-/** @param {{id: string, kind: string}} c */
+/** @param {{id: string, name: string, kind: string}} c */
 export function tile(c) {
   const e = el("li", { class: "channel " + c.kind });
   if (c.kind === "camera") {
     const sound = el("button", { type: "button", class: "sound", "aria-pressed": "false", hidden: true }, t("声音", "Sound"));
-    const video = el("video", { muted: true, playsinline: true, "aria-label": c.id });
+    const video = el("video", { muted: true, playsinline: true, "aria-label": c.name });
     video.muted = true; // the attribute alone does not count for what a script made
-    e.append(el("div", { class: "picture" }, video, el("p", { class: "say" }), el("div", { class: "over" }, el("b", {}, c.id), el("span", { class: "state" })), sound));
+    e.append(el("div", { class: "picture" }, video, el("p", { class: "say" }), el("div", { class: "over" }, el("b", { title: c.id }, c.name), el("span", { class: "state" })), sound));
   } else {
-    e.append(el("div", { class: "over" }, el("b", {}, c.id), el("span", { class: "state" })));
+    e.append(el("div", { class: "over" }, el("b", { title: c.id }, c.name), el("span", { class: "state" })));
   }
-  e.append(el("div", { class: "meter" }, el("i", { role: "meter", "aria-valuemin": -60, "aria-valuemax": 0, "aria-valuenow": -60, "aria-label": c.id + " " + t("音量", "level") }), el("span", { class: "db" })),
+  e.append(el("div", { class: "meter" }, el("i", { role: "meter", "aria-valuemin": -60, "aria-valuemax": 0, "aria-valuenow": -60, "aria-label": c.name + " " + t("音量", "level") }), el("span", { class: "db" })),
     el("div", { class: "line" }, el("span", { class: "signed" }), el("span", { class: "facts" })));
   e.append(el("div", c.kind === "camera" ? { class: "small note" } : { class: "trouble state bad" }));
   return e;
@@ -53,15 +53,16 @@ export function fill(e, c, s) {
   const facts = [];
   if (c.width) facts.push(c.width + "×" + c.height);
   if (c.fps && c.kind === "camera") facts.push(c.fps.toFixed(1) + t(" 帧/秒", " fps"));
-  facts.push(...c.codecs);
+  facts.push(...c.codecs.map(codec));
   put(part("facts"), facts.join(" · "));
   if (c.kind === "camera") picture(e, c, s);
   else put(part("trouble"), say(c.text));
 }
 
-/** The device knows the level of a raw microphone; that of a camera's sound is known to who hears it. */
+/** The device knows the level of a raw microphone; that of a camera's sound is known only while it is heard. */
 function level(meter, c) {
-  const rms = c.level_db ?? views.get(c.id)?.view.view.stats.level_db ?? null;
+  const v = views.get(c.id)?.view;
+  const rms = c.level_db ?? (v?.heard ? v.view.stats.level_db : null);
   meter.hidden = rms === null;
   if (rms === null) return;
   const db = Math.max(-60, Math.min(0, rms));
@@ -92,6 +93,7 @@ function begin(e, c) {
     const on = button.getAttribute("aria-pressed") !== "true";
     button.setAttribute("aria-pressed", String(on));
     v.view.sound(on);
+    v.view.heard = on;
   };
 }
 
