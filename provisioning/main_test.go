@@ -241,8 +241,8 @@ func TestKilled(t *testing.T) {
 		c := start()
 		r := connect(t, cfg.MQTT.Listen, "room-3", password)
 		kill := time.After(time.Duration(60+37*kills) * time.Millisecond) // later each time, so that it comes to an end
-		next := time.NewTicker(2 * time.Millisecond) // so that a kill falls among messages, commits and acknowledgements
-		for n, alive := acked+1, true; alive && acked < total; { // what is not acknowledged is sent again
+		next := time.NewTicker(2 * time.Millisecond)                      // so that a kill falls among messages, commits and acknowledgements
+		for n, alive := acked+1, true; alive && acked < total; {          // what is not acknowledged is sent again
 			select {
 			case <-next.C:
 				if n <= total {

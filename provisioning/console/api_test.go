@@ -82,7 +82,7 @@ func TestLogin(t *testing.T) {
 		t.Errorf("out: %d", w.Code)
 	}
 	for range 5 {
-		w = o.call("POST", "/api/v1/login", `{"name":"王某","password":"wrong"}`)
+		o.call("POST", "/api/v1/login", `{"name":"王某","password":"wrong"}`)
 	}
 	if w = o.call("POST", "/api/v1/login", `{"name":"王某","password":"correct horse"}`); code(w) != "login-held" || w.Header().Get("Retry-After") == "" {
 		t.Errorf("held: %d %s", w.Code, w.Body)
@@ -170,6 +170,14 @@ func TestOpenAPI(t *testing.T) {
 		}
 		if err != nil || w.Code != 200 || !strings.Contains(w.Body.String(), tt.says) {
 			t.Errorf("%s: %d %v\n%s (want %s)", tt.url, w.Code, err, w.Body, tt.says)
+		}
+	}
+}
+
+func TestCuresAreInTheCatalogue(t *testing.T) {
+	for item, code := range cure {
+		if f := report.Find(code); strings.Contains(f.Text.En, "Unknown fault") {
+			t.Errorf("%s: the catalogue has no %q", item, code)
 		}
 	}
 }

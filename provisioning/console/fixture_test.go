@@ -144,7 +144,10 @@ func (o *office) fill(t *testing.T) {
 	o.say(t, "room-3", report.KindSession, numbered(t, "room-3", 6, report.SessionPaused, report.SessionEvent{Session: "20261123T060509Z-0badcafe", Reason: "休息"}))
 	o.fleet.Receive("room-3", report.KindHealth, []byte(`{"v":1`), false)
 	o.fleet.Refuse("", "login", "192.0.2.7 room-9")
-	until(t, "stored", func() bool { c := o.fleet.Counts(); return c.Events == 3 && c.Pass == 1 && c.Partial == 1 && c.Fail == 1 })
+	until(t, "stored", func() bool {
+		c := o.fleet.Counts()
+		return c.Events == 3 && c.Pass == 1 && c.Partial == 1 && c.Fail == 1
+	})
 }
 
 func until(t *testing.T, what string, holds func() bool) {

@@ -47,7 +47,7 @@ func (c *Console) routes() []route {
 			if err != nil {
 				return err
 			}
-			return writeJSON(w, 200, d)
+			return writeJSON(w, 200, advise(d))
 		}},
 		{"GET", "/events", false, c.events},
 		{"GET", "/alarms", false, func(w http.ResponseWriter, _ *http.Request) error {

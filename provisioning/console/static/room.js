@@ -20,11 +20,11 @@ const order = { fail: 0, advice: 1, unknown: 2, pass: 3, "not-applicable": 4 };
 
 function row(it) {
   const v = verdictOf(it);
-  const help = (last.alarms || []).find((a) => a.ch === it.subject && a.code.split(".")[0] === it.item.split(".")[0]);
+  const help = last.do[it.item + " " + it.subject];
   return el("tr", { "data-verdict": v }, el("td", {}, verdict(v), el("div", {}, el("small", {}, t("自 ", "since ")), when(it.since))), el("td", {}, el("b", {}, say(it)), el("br"), el("small", {}, [it.item, it.subject].filter(Boolean).join(" · "))),
-    el("td", { class: "n" }, shown(it.value) + (it.value !== null && typeof it.value === "number" && it.unit ? " " + unit(it.unit) : "")), el("td", { class: "n" }, (it.limit || "–") + (it.limit && it.unit ? " " + unit(it.unit) : "")),
+    el("td", { class: "n", "data-l": t("实测", "value") }, shown(it.value) + (it.value !== null && typeof it.value === "number" && it.unit ? " " + unit(it.unit) : "")), el("td", { class: "n", "data-l": t("限值", "limit") }, (it.limit || "–") + (it.limit && it.unit ? " " + unit(it.unit) : "")),
     el("td", {}, basis(it), " ", it.clause || "", it.seen === "memory" ? el("small", {}, t("（原文待核）", " (wording to be checked)")) : null),
-    el("td", {}, say(it.why), help ? el("div", { class: "do" }, t(help.do_zh, help.do_en)) : null));
+    el("td", {}, say(it.why), help ? el("div", { class: "do" }, say(help)) : null));
 }
 
 function items() {

@@ -17,8 +17,8 @@ const wanted = () => {
 const row = (r) => el("tr", { "data-device": r.device, "data-class": r.class },
   el("td", {}, standing(r.class), r.items.unknown > 0 && r.class !== "silent" ? el("div", {}, el("small", {}, t(`${r.items.unknown} 项未知`, `${r.items.unknown} unknown`))) : null),
   el("td", {}, el("a", { href: "/rooms/" + r.device }, r.room, el("small", {}, [r.body, r.device].filter(Boolean).join(" · ")))),
-  el("td", {}, does(r)), el("td", { class: "n" }, when(r.class === "silent" ? "" : r.since)), el("td", {}, r.class === "silent" && r.failed.length ? el("small", {}, t("最后上报：", "at last report: ")) : null, fails(r)),
-  el("td", { class: "n" }, r.nalarms || ""), el("td", { class: "n" }, r.never ? t("从未", "never") : when(r.heard)));
+  el("td", {}, does(r)), el("td", { class: "n", "data-l": t("自", "since") }, when(r.class === "silent" ? "" : r.since)), el("td", {}, r.class === "silent" && r.failed.length ? el("small", {}, t("最后上报：", "at last report: ")) : null, fails(r)),
+  el("td", { class: "n", "data-l": t("告警", "alarms") }, r.nalarms || ""), el("td", { class: "n", "data-l": t("最后上报", "last heard") }, r.never ? t("从未", "never") : when(r.heard)));
 
 const list = steady(async () => {
   const w = wanted();
