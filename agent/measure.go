@@ -79,7 +79,10 @@ func (a *agent) healthFacts() health.Facts {
 		Uplink: health.UplinkFact{Configured: a.uplink != nil}, Stamps: health.StampFact{Configured: false},
 	}
 	if a.uplink != nil {
-		f.Uplink.LastAck = a.uplink.Status().LastAck
+		up := a.uplink.Status()
+		if f.Uplink.LastAck = up.LastAck; up.Settled() {
+			f.Uplink.LastAck = now.Up // the office has all there is
+		}
 	}
 	for _, c := range a.capture.Status() {
 		k := health.ChannelFact{ID: c.ID, Connected: c.Connected, SampleAge: c.SampleAge,

@@ -145,6 +145,13 @@ func (a *agent) onFault(f room.Fault, on bool, since time.Time) {
 	a.tell(typ, report.AlarmOf(f.Code, f.Ch, since))
 }
 
+// onMove lets the office see what the room does now.
+func (a *agent) onMove() {
+	if a.uplink != nil {
+		a.uplink.Touch(report.KindState)
+	}
+}
+
 // runCheckpoints tells the office the state of the device ledger: each minute while a session runs,
 // and whenever one was opened or sealed.
 func (a *agent) runCheckpoints(ctx context.Context) error {

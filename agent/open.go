@@ -117,7 +117,7 @@ func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 		return nil, err
 	}
 	a.loop = newRoomLoop(roomRules(cfg), clock.Uptime, log)
-	a.loop.do, a.loop.faulted = a.do, a.onFault
+	a.loop.do, a.loop.faulted, a.loop.moved = a.do, a.onFault, a.onMove
 	if err := a.openHealth(); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type roomLoop struct {
 	do      func(room.Action) // carries out one action; must not block on a device or a disk
 	events  chan request
 	faulted func(f room.Fault, on bool, since time.Time) // told of each fault that began or ended; must not block
+	moved   func()                                       // told of each change of phase or session; must not block
 	log     *slog.Logger
 	last    time.Duration // uptime of the last step; only Run's goroutine
 
@@ -38,7 +39,7 @@ type request struct {
 }
 
 func newRoomLoop(rules room.Rules, uptime func() time.Duration, log *slog.Logger) *roomLoop {
-	return &roomLoop{rules: rules, uptime: uptime, events: make(chan request, 256), log: log, since: map[room.Fault]time.Time{}, faulted: func(room.Fault, bool, time.Time) {}}
+	return &roomLoop{rules: rules, uptime: uptime, events: make(chan request, 256), log: log, since: map[room.Fault]time.Time{}, faulted: func(room.Fault, bool, time.Time) {}, moved: func() {}}
 }
 
 // Run feeds events until ctx ends. Events sent later are dropped.
@@ -64,11 +65,15 @@ func (l *roomLoop) step(r request) {
 		now = min(now, max(r.up, l.last))
 	}
 	l.last = now
-	next, actions := room.Step(l.rules, l.State(), r.event, now)
+	before := l.State()
+	next, actions := room.Step(l.rules, before, r.event, now)
 	l.mu.Lock()
 	l.state = next
 	began, ended := l.noteFaults()
 	l.mu.Unlock()
+	if next.Phase != before.Phase || next.Session != before.Session || next.Failing != before.Failing {
+		l.moved()
+	}
 	for f, since := range began {
 		l.faulted(f, true, since)
 	}
