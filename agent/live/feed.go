@@ -11,7 +11,7 @@ import (
 type frame struct {
 	video    bool
 	key      bool
-	ticks    int64         // of the presentation time, on the uptime's timeline: 90 kHz for pictures, 48 kHz for sound
+	ticks    int64         // of the decoding time, on the uptime's timeline: 90 kHz for pictures, 48 kHz for sound
 	at       time.Duration // uptime of it
 	payloads [][]byte
 	bytes    int
@@ -27,7 +27,7 @@ func (m *line) place(s *drivers.Sample, hz int) int64 {
 	if m.run != s.Run {
 		m.run, m.base = s.Run, ticks(s.At, hz)-s.DTS
 	}
-	return s.PTS + m.base
+	return s.DTS + m.base
 }
 
 // ticks converts time to ticks without overflow.
@@ -60,7 +60,7 @@ type feed struct {
 	viewers   map[*viewer]want
 	cache     []*frame // pictures since the last keyframe
 	cached    int      // bytes
-	reordered bool     // pictures come in another order than they are shown
+	reordered bool     // pictures come in another order than they are shown: keyframes only
 }
 
 // want is what a viewer takes from a feed.
@@ -143,9 +143,13 @@ func (f *feed) picture(s *drivers.Sample) {
 	if s.Format != nil && s.Format != f.kind.video && s.Format.Codec == f.kind.video.Codec {
 		f.format(s.Format)
 	}
-	hz := f.kind.video.ClockHz
-	fr := &frame{video: true, key: s.Keyframe, ticks: f.lines[0].place(s, hz), at: s.At + time.Duration((s.PTS-s.DTS)*int64(time.Second)/int64(hz)), bytes: len(s.Data)}
-	f.reordered = f.reordered || s.PTS != s.DTS
+	fr := &frame{video: true, key: s.Keyframe, ticks: f.lines[0].place(s, f.kind.video.ClockHz), at: s.At, bytes: len(s.Data)}
+	if !f.reordered && s.PTS != s.DTS {
+		f.reordered, f.cache, f.cached = true, nil, 0
+	}
+	if f.reordered && !s.Keyframe {
+		return // Chromium stops at the first B-frame; a picture now and then is better than a frozen one
+	}
 	var sets [][]byte
 	if s.Keyframe {
 		sets = f.sets

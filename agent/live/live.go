@@ -11,8 +11,8 @@
 // It does not guarantee delivery, and decides nothing about who may look: whoever mounts [Live.Handler]
 // does that first, and writes the entry. It shows H.264, H.265 where the browser offers it, and Opus. AAC
 // cannot be carried by WebRTC: the answer says so and a microphone channel may take its place. WebRTC
-// has no B-frames: such streams are sent in decoding order and most browsers show them unsteadily; the
-// answer says so.
+// has no B-frames (Chromium 156 stops at the first one): of such streams only the keyframes are shown, and
+// the answer says so.
 //
 // Use: [New], mount the handler at /whep/, and Run until its context ends.
 package live

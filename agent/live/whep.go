@@ -32,7 +32,8 @@ const (
 	// sound that WebRTC cannot carry.
 	HeaderSound = "Minglu-Sound"
 	// HeaderPicture tells of the pictures: "h264" or "h265"; "; profile=other" if the browser named
-	// another profile than the stream has, "; order=reordered" if the stream has B-frames; "none".
+	// another profile than the stream has, "; order=reordered" if the stream has B-frames and only
+	// keyframes are shown; "none".
 	HeaderPicture = "Minglu-Picture"
 )
 

@@ -164,6 +164,7 @@ export class View {
   /** Looks once a second whether pictures, or sound alone, still come. */
   #observe(pc) {
     let before = null;
+    const slow = this.picture.includes("reordered") ? 4 : 1; // keyframes only
     let moved = performance.now();
     let shown = false;
     const look = async () => {
@@ -179,9 +180,9 @@ export class View {
         shown = true;
         this.tries = 0;
         this.#is("live");
-      } else if (shown && now.at - moved > giveUp) this.#later("waiting");
-      else if (shown && now.at - moved > stallAfter) this.#is("stalled");
-      else if (!shown && now.at - moved > connectWithin) this.#later("waiting");
+      } else if (shown && now.at - moved > giveUp * slow) this.#later("waiting");
+      else if (shown && now.at - moved > stallAfter * slow) this.#is("stalled");
+      else if (!shown && now.at - moved > connectWithin * slow) this.#later("waiting");
       before = now;
     };
     this.watch = setInterval(look, 1000);
@@ -238,6 +239,6 @@ function notes(view) {
   const n = [];
   const codec = /codec=(\w+)/.exec(view.sound);
   if (view.state === "live" && codec) n.push(t(`摄像机声音为 ${codec[1].toUpperCase()}，浏览器无法实时播放；录制有声音。`, `The camera's sound is ${codec[1].toUpperCase()}, which cannot be played live; the recording has it.`));
-  if (view.picture.includes("reordered")) n.push(t("码流含 B 帧，实时画面可能抖动；请在摄像机中关闭 B 帧。", "The stream has B-frames and may look unsteady live; switch them off in the camera."));
+  if (view.picture.includes("reordered")) n.push(t("码流含 B 帧，实时只能显示关键帧；请在摄像机中关闭 B 帧。录制不受影响。", "The stream has B-frames: only keyframes are shown live. Switch B-frames off in the camera. The recording has all."));
   return n.join(" ");
 }
