@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -49,10 +50,15 @@ func startChromium() {
 	}
 }
 
-// withChromium ends the browser before goleak looks.
+// withChromium ends the browser before goleak looks. Its tests wait, for what a person takes time to
+// do, more than they compute: four at once keep two cores busy.
 type withChromium struct{ m *testing.M }
 
 func (w withChromium) Run() int {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	defer func() {
 		if chromium.close != nil {
 			chromium.close()
@@ -399,7 +405,7 @@ func TestTilesSayWhyThereIsNothingToSee(t *testing.T) {
 	if len(asked) > 0 {
 		t.Errorf("asked for pictures without a login: %s", <-asked)
 	}
-	run(t, ctx, "log in", chromedp.Click(".channel .say a"), chromedp.SendKeys("[name=name]", "王某"), chromedp.SendKeys("[name=password]", "correct horse"+kb.Enter),
+	run(t, ctx, "log in", chromedp.Click(".channel .say a"), truth("location.pathname === '/login' && document.readyState === 'complete'"), chromedp.SendKeys("[name=name]", "王某"), chromedp.SendKeys("[name=password]", "correct horse"+kb.Enter),
 		truth("location.pathname === '/' && document.querySelector('.channel .say') && !document.querySelector('.channel .say').textContent.includes('须登录')"))
 	_ = f.Pause(ctx, "王某", "休息")
 	run(t, ctx, "a pause", says("已暂停：不显示画面"))

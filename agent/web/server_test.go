@@ -90,6 +90,7 @@ func TestEventsFollowTheState(t *testing.T) {
 }
 
 func TestRunStopsWithClientsThatHang(t *testing.T) {
+	t.Parallel()
 	f, reading, enough := newFake(), make(chan struct{}), make(chan struct{})
 	f.media = func() Media { // far more than any buffer between here and a client that does not read
 		close(reading)
