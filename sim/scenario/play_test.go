@@ -11,11 +11,12 @@ import (
 )
 
 // chromium starts Debian's Chromium without a window; make test installs it.
-func chromium(t *testing.T) context.Context {
+func chromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	flags := append([]chromedp.ExecAllocatorOption{}, chromedp.DefaultExecAllocatorOptions[:]...)
 	flags = append(flags, chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("headless", "new"),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("autoplay-policy", "no-user-gesture-required"), chromedp.UserDataDir(t.TempDir()))
+	flags = append(flags, more...)
 	all, cancelAll := chromedp.NewExecAllocator(context.Background(), flags...)
 	tab, cancel := chromedp.NewContext(all, chromedp.WithErrorf(func(string, ...any) {}))
 	t.Cleanup(func() {
