@@ -194,10 +194,15 @@ type state struct {
 	lastTo   int64 // µs of media time: of the line that ties it to t and up
 	lastT    int64
 	lastUp   int64
+
+	tied           bool // a clock line was read: media time tiedAt is uptime tiedUp
+	tiedAt, tiedUp int64
+	signedTo       int64                      // µs of media time: of the last signed line
+	faults         map[string]map[string]bool // by channel and code: true while one stands
 }
 
 type channel struct {
-	to   int64 // µs: end of its last fragment
+	to   int64 // µs: up to here fragments, gaps and breaks account for it
 	n    int64 // fragments
 	last *segment
 }
@@ -219,7 +224,7 @@ func (s *segment) end() int64 {
 // read takes in the source's signed lines and the recovery files.
 func (j *job) read() (*state, error) {
 	src := j.copies[0]
-	st := &state{channels: map[string]*channel{}, aside: map[string]bool{}}
+	st := &state{channels: map[string]*channel{}, aside: map[string]bool{}, faults: map[string]map[string]bool{}}
 	if err := st.add("log.jsonl", src.log[:src.dec.End]); err != nil {
 		return nil, err
 	}
@@ -297,6 +302,9 @@ func (st *state) add(name string, data []byte) error {
 }
 
 func (st *state) line(l evidence.Line) error {
+	if err := st.moment(l); err != nil {
+		return err
+	}
 	switch l.Type {
 	case "open", "clock":
 		var c evidence.Clock // at is 0 for open
@@ -353,8 +361,23 @@ func (st *state) line(l evidence.Line) error {
 			return err
 		}
 		st.ended = &c
+	case "gap":
+		var g evidence.Gap
+		if err := l.Decode(&g); err != nil {
+			return err
+		}
+		if c := st.channels[g.Ch]; c != nil && !strings.HasPrefix(g.Cause, "sound: ") { // those are of one track
+			c.to = max(c.to, g.To)
+		}
 	case "pause", "resume":
+		var p evidence.Pause
+		if err := l.Decode(&p); err != nil {
+			return err
+		}
 		st.paused = l.Type == "pause"
+		for _, c := range st.channels {
+			c.to = max(c.to, p.At)
+		}
 	case "aside":
 		var a evidence.Aside
 		if err := l.Decode(&a); err != nil {

@@ -57,9 +57,9 @@ type span struct {
 }
 
 type accepted struct {
-	seg  *segment
-	line evidence.Fragment
-	hole evidence.Gap // To > From if there is one before the fragment
+	seg   *segment
+	line  evidence.Fragment
+	holes []evidence.Gap // before the fragment
 }
 
 // file is one copy's segment file, opened for reading.
@@ -220,7 +220,7 @@ func (j *job) accept(st *state, p *plan, t *target, files []*file) error {
 			Common: evidence.Common{Type: "recovered"}, Ch: s.Ch, Seg: s.Seg, N: n, Off: t.end, Len: int64(len(w.data)),
 			Head: digest(w.data[:w.head]), Body: digest(w.data[w.head:]), From: w.from, To: w.to, Samples: w.samples}}
 		if hole := w.from - prev.to; 2*hole > 3*w.sample {
-			a.hole = evidence.Gap{Ch: s.Ch, From: prev.to, To: w.from, Cause: "lost with the unsigned end of the log"}
+			a.holes = st.lost(s.Ch, prev.to, w.from, j.open.AheadMS, "lost with the unsigned end of the log")
 		}
 		p.accepted = append(p.accepted, a)
 		t.end += int64(len(w.data))

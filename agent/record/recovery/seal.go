@@ -92,8 +92,8 @@ func (j *job) lines(st *state, p *plan) ([]any, error) {
 	}
 	out := []any{rec}
 	for _, a := range p.accepted {
-		if a.hole.To > a.hole.From {
-			out = append(out, a.hole)
+		for _, g := range a.holes {
+			out = append(out, g)
 		}
 		out = append(out, a.line)
 		ch := st.channels[a.line.Ch]
@@ -158,16 +158,16 @@ func whyOf(name string) string {
 	return torn
 }
 
-// gaps runs from the end of each channel to this boot, or this start if the machine ran on. A room that
-// was paused, or whose session had ended, lost nothing: its break is declared. end is the media time
-// of the close line. now and up are µs.
+// gaps runs from the end of each channel to this boot, or this start if the machine ran on; see
+// [state.lost] for a channel that was silent before. A room that was paused, or whose session had
+// ended, lost nothing: its break is declared. end is the media time of the close line. now and up are µs.
 func (j *job) gaps(st *state, now, up int64, cause string) (out []any, end int64) {
 	elapsed := up - st.lastUp
 	if cause == PowerLost {
 		elapsed = now - up - st.lastT
 	}
 	// A wall clock that went back tells nothing: the gap is then only known to exist.
-	end = st.lastTo + max(elapsed, 1)
+	end = max(st.lastTo+max(elapsed, 1), st.signedTo+1)
 	for _, ch := range st.channels {
 		end = max(end, ch.to+1)
 	}
@@ -178,7 +178,9 @@ func (j *job) gaps(st *state, now, up int64, cause string) (out []any, end int64
 	first := true
 	for _, id := range sortedKeys(st.channels) {
 		ch := st.channels[id]
-		out = append(out, evidence.Gap{Ch: id, From: ch.to, To: end, Cause: cause})
+		for _, g := range st.lost(id, ch.to, end, j.open.AheadMS, cause) {
+			out = append(out, g)
+		}
 		if first || ch.to < j.item.GapFrom {
 			j.item.GapFrom, first = ch.to, false
 		}

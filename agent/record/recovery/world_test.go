@@ -67,7 +67,8 @@ type world struct {
 	log     *ledger.SessionLog
 	batches []batch
 	chans   []*chanState
-	late    bool // segments are not closed when the next one opens
+	late    bool            // segments are not closed when the next one opens
+	silent  map[string]bool // channels that deliver nothing
 }
 
 // batch is what one sign line covers.
@@ -201,6 +202,12 @@ func (w *world) cycle(roll bool, lines ...any) {
 		}
 	}
 	for _, c := range w.chans {
+		if w.silent[c.id] {
+			for i, t := range c.tracks {
+				c.time[i] += uint64(t.Timescale) * cycleUS / 1_000_000
+			}
+			continue
+		}
 		w.fragment(c, &b)
 	}
 	for _, l := range lines {
