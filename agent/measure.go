@@ -193,12 +193,18 @@ func reportText(t standard.Text) *report.Text {
 	return &report.Text{Zh: t.Zh, En: t.En}
 }
 
-// reportHealth is what was measured, as it goes to pages and office.
-func (a *agent) reportHealth() report.Health {
+// looked is the newest look at the room; before the first one it is empty and of now.
+func (a *agent) looked() health.Report {
 	r := a.health.Latest()
 	if r.At.T.IsZero() {
 		r.At = a.clock.Now()
 	}
+	return r
+}
+
+// reportHealth is what was measured, as it goes to pages and office.
+func (a *agent) reportHealth() report.Health {
+	r := a.looked()
 	h := report.Health{V: report.Version, Device: a.cfg.Device.Name, T: r.At.T, Measurements: []report.Measurement{}}
 	for _, m := range r.Measurements {
 		k := report.Measurement{Measure: m.Measure, Subject: m.Subject, Unit: m.Unit, At: wall(r.At, m.At), How: reportText(m.How), AtLeast: m.AtLeast}
@@ -214,7 +220,7 @@ func (a *agent) reportHealth() report.Health {
 
 // reportCompliance is what was judged.
 func (a *agent) reportCompliance() report.Compliance {
-	r, p := a.health.Latest(), a.health.Profile()
+	r, p := a.looked(), a.health.Profile()
 	c := report.Compliance{V: report.Version, Device: a.cfg.Device.Name, T: r.At.T, Items: []report.Item{},
 		Profile: report.Profile{ID: p.ID, Version: p.Version, Zh: p.Title.Zh, En: p.Title.En}}
 	for _, v := range r.Verdicts {
