@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,6 +19,9 @@ import (
 	"minglu/provisioning/fleet"
 	"minglu/provisioning/users"
 )
+
+// closeWithin is how long the end of the pages and the broker may take before the fleet ends too.
+const closeWithin = 4 * time.Second
 
 // where tells a test the addresses once both listen.
 type where func(web, mqtt string)
@@ -85,8 +89,21 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 		}
 		return nil
 	})
+	// When the database cannot be written, devices wait in the broker for the fleet: it must not wait
+	// for them in turn.
+	ended := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		<-life.Done()
+		select {
+		case <-ended:
+		case <-time.After(closeWithin):
+		}
+		stopKeeping()
+	})
 	err = g.Wait()
-	stopKeeping()
+	close(ended)
+	wg.Wait()
 	return errors.Join(err, <-kept, f.Close())
 }
 

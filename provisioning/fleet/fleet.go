@@ -252,7 +252,7 @@ func (f *Fleet) gather(first op) []op {
 // persist commits until it succeeds or ctx ends.
 func (f *Fleet) persist(ctx context.Context, batch []op) {
 	for {
-		err := f.commit(ctx, batch, false)
+		err := f.commit(context.WithoutCancel(ctx), batch, false) // what is begun is ended
 		if err == nil || ctx.Err() != nil {
 			f.setTrouble(nil)
 			return

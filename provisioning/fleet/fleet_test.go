@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -300,6 +301,49 @@ func TestRestartBetweenCommitAndAcknowledgement(t *testing.T) {
 	}
 }
 
+// A database that cannot be written: nothing is acknowledged, the pages say so, and all is made good.
+func TestTheDatabaseIsTakenAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fleet.db")
+	o := at(t, path, "a")
+	o.say("a", o.opened("a", 1))
+	o.acked("a " + box + " 1")
+	other, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	tx, err := other.Begin()
+	if err == nil {
+		_, err = tx.Exec("UPDATE room SET heard = 0") // holds the write lock
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.say("a", o.opened("a", 2))
+	for end := time.Now().Add(20 * time.Second); o.Trouble() == ""; time.Sleep(20 * time.Millisecond) { // SQLite waits 5 s for the lock
+		if time.Now().After(end) {
+			t.Fatal("no trouble is told")
+		}
+	}
+	select {
+	case got := <-o.got:
+		t.Errorf("acknowledged %s", got)
+	default:
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-o.got:
+		if got != "a "+box+" 2" {
+			t.Errorf("acknowledged %s", got)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("not made good")
+	}
+	o.until("no trouble", func() bool { return o.Trouble() == "" })
+}
+
 func TestWhatIsRefusedIsCountedAndNotStored(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fleet.db")
 	o := at(t, path, "a")
@@ -453,11 +497,14 @@ func FuzzReceive(f *testing.F) {
 			fl.Refuse("a", why, err.Error())
 			return
 		}
+		if kind == report.KindHealth || kind == report.KindCommand {
+			return // kept in memory as it is
+		}
 		p.device, p.kind, p.raw, p.at = "a", kind, b, time.Now()
-		if err := fl.commit(t.Context(), []op{p}, true); err != nil {
+		if err := fl.commit(context.Background(), []op{p}, true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := fl.Room(t.Context(), "a"); err != nil {
+		if _, err := fl.Room(context.Background(), "a"); err != nil {
 			t.Fatal(err)
 		}
 	})
