@@ -18,6 +18,7 @@ const (
 	maxLosses   = 1000
 	maxSteps    = 100
 	maxTracks   = 16
+	usualWeight = 8 // pictures until the usual distance has followed a change, about
 	saveEvery   = 10 * time.Minute
 	feedDepth   = 2   // keyframes that may wait
 	soundDepth  = 256 // sound packets that may wait
@@ -262,11 +263,15 @@ func (t *track) missing(s *drivers.Sample) int64 {
 	if t.usual > 0 {
 		n = min((d+t.usual/2)/t.usual-1, 1e6)
 	}
-	// The usual distance follows what comes, slowly upward so that a hole does not count as usual.
+	// The usual distance follows what comes: as a mean, so that one picture stamped too early does not
+	// make all that follow look late, and slowly upward so that a hole does not count as usual.
 	switch {
-	case t.usual == 0 || d < t.usual && s.Run == t.run:
+	case t.usual == 0:
 		t.usual = d
 	case n <= 0:
+		if s.Run == t.run {
+			t.usual += (d - t.usual) / usualWeight
+		}
 	default:
 		t.usual += max(1, t.usual/50)
 	}

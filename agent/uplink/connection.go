@@ -185,12 +185,15 @@ func (s *session) sendSnapshots() {
 			s.storm.warn("a report breaks its limits and is not sent", "kind", k, "err", err)
 			continue
 		}
+		if b == nil {
+			continue
+		}
 		x.flying = true
 		s.publish(k, k == report.KindState, b, i)
 	}
 }
 
-// snapshot asks the owner for one message.
+// snapshot asks the owner for one message; nil while there is none yet.
 func (s *session) snapshot(k report.Kind) ([]byte, error) {
 	switch k {
 	case report.KindState:
@@ -202,6 +205,9 @@ func (s *session) snapshot(k report.Kind) ([]byte, error) {
 		return report.Marshal(m)
 	case report.KindCompliance:
 		m := s.o.Compliance()
+		if m.T.IsZero() { // an empty list would read as if nothing failed
+			return nil, nil
+		}
 		m.Device = s.o.Device
 		return report.Marshal(m)
 	}

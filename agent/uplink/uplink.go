@@ -80,7 +80,8 @@ type Options struct {
 	Layer  durable.Layer // nil: the real file system
 
 	// What is to be reported, called by Run's goroutines one at a time each; MUST NOT block. V and Device
-	// are filled in, for State also Online, BdSeq, Run and, if zero, T.
+	// are filled in, for State also Online, BdSeq, Run and, if zero, T. A Compliance without T is not
+	// there yet and not sent; Touch once it is.
 	State      func() report.State
 	Health     func() report.Health
 	Compliance func() report.Compliance
