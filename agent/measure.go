@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"minglu/agent/capture"
 	"minglu/agent/clock"
 	"minglu/agent/health"
 	"minglu/agent/record"
@@ -85,12 +86,7 @@ func (a *agent) healthFacts() health.Facts {
 		}
 	}
 	for _, c := range a.capture.Status() {
-		k := health.ChannelFact{ID: c.ID, Connected: c.Connected, SampleAge: c.SampleAge,
-			SourceHz: c.SourceHz, Level: health.Level{Known: c.Level.Known, RMS: c.Level.RMS, Clipped: c.Level.Clipped, Quiet: c.Level.Quiet}}
-		if c.Problem != nil && !c.Connected {
-			k.Problem = c.Problem.Code
-		}
-		f.Channels = append(f.Channels, k)
+		f.Channels = append(f.Channels, channelFact(c))
 	}
 	for _, d := range a.recorder.Disks() {
 		free := d.Free
@@ -111,6 +107,19 @@ func (a *agent) healthFacts() health.Facts {
 		f.LastVerified = &age
 	}
 	return f
+}
+
+// channelFact is a channel as health wants it.
+func channelFact(c capture.Status) health.ChannelFact {
+	k := health.ChannelFact{ID: c.ID, Connected: c.Connected, SampleAge: c.SampleAge,
+		SourceHz: c.SourceHz, Level: health.Level{Known: c.Level.Known, RMS: c.Level.RMS, Clipped: c.Level.Clipped, Quiet: c.Level.Quiet}}
+	switch {
+	case c.Connected:
+		k.ConnectedSince = c.Since
+	case c.Problem != nil:
+		k.Problem = c.Problem.Code
+	}
+	return k
 }
 
 func (a *agent) sessionFact(now clock.Reading) *health.SessionFact {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"minglu/agent/capture"
@@ -20,26 +19,15 @@ const (
 	lowHours  = 24.0            // standard item rec.hours
 )
 
-// channelFaults are the faults of a channel, of which one at most stands.
-var channelFaults = []string{"camera.gone", "camera.noframes", "camera.credentials", "camera.address", "camera.not-found", "camera.codec", "camera.protocol", "microphone.gone"}
-
 // channelFault says what is wrong with a channel, "" if nothing.
-func channelFault(st capture.Status, camera bool) string {
-	live := st.SampleAge >= 0 && st.SampleAge < lostAfter
+func (a *agent) channelFault(st capture.Status, camera bool) string {
 	switch {
-	case live:
+	case st.SampleAge >= 0 && st.SampleAge < lostAfter:
 		return ""
 	case !camera:
 		return "microphone.gone"
-	case st.Problem != nil && !st.Connected:
-		if code := "camera." + st.Problem.Code; slices.Contains(channelFaults, code) {
-			return code
-		}
-		return "camera.gone"
-	case st.Connected:
-		return "camera.noframes"
 	}
-	return "camera.gone"
+	return health.CameraFault(channelFact(st), a.health.Latest().Faults, clock.Uptime())
 }
 
 // runClimate reads the air of the room.
@@ -94,7 +82,7 @@ func (a *agent) channelStates() []web.ChannelState {
 		if ms, ok := signed[st.ID]; ok {
 			w.SignedAgoMS = ms
 		}
-		if code := channelFault(st, camera); code != "" {
+		if code := a.channelFault(st, camera); code != "" {
 			f := report.Find(code)
 			w.State, w.Text = channelState(st), &web.Text{Zh: f.Text.In(st.ID).Zh, En: f.Text.In(st.ID).En}
 			if st.State == capture.Connecting && st.Attempts == 0 {

@@ -28,12 +28,13 @@ type Facts struct {
 
 // ChannelFact is one channel as capture sees it.
 type ChannelFact struct {
-	ID        string
-	Connected bool
-	SampleAge time.Duration // since the last sample of the lead track arrived, -1 if none ever did
-	Problem   string        // code of drivers.Problem, "" none
-	Level     Level         // of a raw microphone
-	SourceHz  int           // PCM rate of a raw microphone before it was encoded, 0 unknown
+	ID             string
+	Connected      bool
+	ConnectedSince time.Duration // uptime, while Connected; 0: long ago
+	SampleAge      time.Duration // since the last sample of the lead track arrived, -1 if none ever did
+	Problem        string        // code of drivers.Problem while not Connected, "" none
+	Level          Level         // of a raw microphone
+	SourceHz       int           // PCM rate of a raw microphone before it was encoded, 0 unknown
 }
 
 // Level is how loud a raw microphone is, as capture.Level.

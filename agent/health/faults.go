@@ -70,7 +70,7 @@ func (h *Health) faults(verdicts []standard.Verdict, f *Facts, now clock.Reading
 func (h *Health) failed(verdicts []standard.Verdict, f *Facts, now clock.Reading, standing []Fault) (out []Fault) {
 	for i := range verdicts {
 		if v := &verdicts[i]; v.Result == standard.Fail {
-			if code := h.code(v, f, standing); code != "" {
+			if code := h.code(v, f, standing, now.Up); code != "" {
 				out = append(out, Fault{Code: code, Ch: v.Subject})
 			}
 		}
@@ -85,10 +85,10 @@ func (h *Health) failed(verdicts []standard.Verdict, f *Facts, now clock.Reading
 }
 
 // code is the fault of a failed item, "" if it is none.
-func (h *Health) code(v *standard.Verdict, f *Facts, standing []Fault) string {
+func (h *Health) code(v *standard.Verdict, f *Facts, standing []Fault, up time.Duration) string {
 	switch v.Item {
 	case "camera.signal":
-		return cameraFault(f.channel(v.Subject), standing)
+		return CameraFault(f.channel(v.Subject), standing, up)
 	case "rec.hours": // a disk that cannot be written has a fault of its own, from the recorder
 		if slices.ContainsFunc(f.Disks, func(d DiskFact) bool { return d.Name == v.Subject && !d.OK }) {
 			return ""
@@ -107,13 +107,21 @@ func (h *Health) code(v *standard.Verdict, f *Facts, standing []Fault) string {
 	return ""
 }
 
+// noPictureAfter is how long a camera may be connected before its first picture is missed.
+const noPictureAfter = 5 * time.Second
+
 // cameraFaults are the codes of drivers.Problem that have a fault of their own.
 var cameraFaults = []string{"credentials", "address", "not-found", "codec", "protocol"}
 
-// cameraFault says why a camera sends nothing. One that sends again, but not yet for long enough, keeps
-// the reason it had.
-func cameraFault(c ChannelFact, standing []Fault) string {
-	if c.SampleAge >= 0 && c.SampleAge <= goneAfter {
+// CameraFault is the fault of a camera that sends nothing, or sends again but not yet for long enough:
+// then it keeps the one that stands. up is now.
+//
+// A camera that once delivered is set up right: if it cannot be reached, or what stands between knows
+// no such stream, it is gone, and nobody has to look into the configuration.
+func CameraFault(c ChannelFact, standing []Fault, up time.Duration) string {
+	delivered := c.SampleAge >= 0
+	fresh := c.Connected && c.ConnectedSince > 0 && up-c.ConnectedSince < noPictureAfter
+	if fresh || delivered && c.SampleAge <= goneAfter {
 		for _, f := range standing {
 			if name, camera := strings.CutPrefix(f.Code, "camera."); f.Ch == c.ID && camera && (name == "gone" || name == "noframes" || slices.Contains(cameraFaults, name)) {
 				return f.Code
@@ -121,10 +129,14 @@ func cameraFault(c ChannelFact, standing []Fault) string {
 		}
 	}
 	switch {
-	case !c.Connected && slices.Contains(cameraFaults, c.Problem):
-		return "camera." + c.Problem
-	case c.Connected:
+	case fresh:
+		return "camera.gone"
+	case c.Connected || c.Problem == "no-frames":
 		return "camera.noframes"
+	case delivered && (c.Problem == "address" || c.Problem == "not-found"):
+		return "camera.gone"
+	case slices.Contains(cameraFaults, c.Problem):
+		return "camera." + c.Problem
 	}
 	return "camera.gone"
 }
