@@ -170,6 +170,8 @@ func TestClassOfARoom(t *testing.T) {
 	is("a registered room that never spoke is silent", Silent, false)
 	o.say("a", state("a", run1, 1, "recording"))
 	is("without a list nothing is proven", Partial, true)
+	o.say("a", list("a"))
+	is("an empty list proves nothing either", Partial, true)
 	o.say("a", list("a", item("camera.fps", report.Pass, "must", "national"), item("x", report.NotApplicable, "must", "law")))
 	is("all that apply pass", Passing, true)
 	o.say("a", list("a", item("camera.fps", report.Pass, "must", "national"), item("rec.wear", report.Unknown, "must", "default")))

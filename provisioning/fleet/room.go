@@ -198,7 +198,7 @@ func (r *room) class(now time.Time) (c Class, recording bool) {
 		return Silent, false
 	case r.tally.Fail > 0:
 		return Failing, recording
-	case r.judged.IsZero() || r.tally.Unknown > 0:
+	case r.tally.Pass+r.tally.Advice == 0 || r.tally.Unknown > 0: // an empty list proves nothing
 		return Partial, recording
 	}
 	return Passing, recording
