@@ -113,8 +113,12 @@ func (ch *channelCheck) merged() []Span {
 				break
 			}
 		}
+		begin := first
+		if lead := first - b.To; lead >= 0 && lead <= edgeReach { // the session begins with it
+			begin = min(begin, b.From)
+		}
 		if b.Channel = ch.id; from < last || to > first {
-			b.From, b.To = max(from, first), min(to, max(last, to))
+			b.From, b.To = max(from, begin), min(to, max(last, to))
 			spans = append(spans, b)
 		}
 	}

@@ -65,6 +65,20 @@ func TestHoles(t *testing.T) {
 			s.Resume("go on", "officer")
 			r.play(s, zero, part{ch: "face", clip: cam, from: 3500 * ms, to: 5500 * ms, run: 1})
 		}, nil},
+		{"a session that begins with a break lacks nothing before it", func(r *room, s *record.Session, zero time.Duration) {
+			time.Sleep(2 * ms)
+			s.Pause("goes on after a power cut", "officer")
+			time.Sleep(1498 * ms)
+			s.Resume("", "officer")
+			r.play(s, zero, part{ch: "face", clip: cam, from: 1500 * ms, to: 4 * time.Second, run: 1})
+		}, nil},
+		{"one that resumes from it without the camera does", func(r *room, s *record.Session, zero time.Duration) {
+			time.Sleep(2 * ms)
+			s.Pause("goes on after a power cut", "officer")
+			time.Sleep(1498 * ms)
+			s.Resume("", "officer")
+			time.Sleep(2500 * ms)
+		}, []gap{{1500 * ms, 4 * time.Second, "no data"}}},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

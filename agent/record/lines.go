@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"minglu/agent/clock"
@@ -182,12 +183,25 @@ func (s *Session) pause(m *msg) {
 		s.r.o.Log.Warn("pause while not recording", "session", s.id, "state", s.state)
 		return
 	}
+	s.beginPaused(m.up)
 	at := s.stopMedia(m.up)
 	s.append(evidence.Pause{Common: evidence.Common{Type: "pause"}, At: at, Reason: m.text, Who: m.who})
 	s.state = StatePaused
 	s.flush()
 	s.head.want = true
 	s.report(m.up)
+}
+
+// beginPaused lets a session that is paused as soon as it opens, as the continuation of a paused one,
+// begin with its break: nothing was due before it.
+func (s *Session) beginPaused(up time.Duration) {
+	at := s.Media(up)
+	if at > lateGrace.Microseconds() || slices.ContainsFunc(s.order, func(c *channel) bool { return c.begun || c.started }) {
+		return
+	}
+	for _, c := range s.order {
+		c.declared, c.begun = max(at, 0), true
+	}
 }
 
 // resume ends a break.
