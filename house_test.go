@@ -33,7 +33,7 @@ var thirdParty = []struct {
 	why    string
 }{
 	{"github.com/bluenviron/gortsplib/v5", []string{"drivers/rtsp", "sim/rtsprelay"}, "RTSP lives in one driver; the relay plays the camera's side in tests"},
-	{"github.com/bluenviron/mediacommon/v2", []string{"drivers/rtsp", "sim/rtsprelay"}, "decoding order of what RTSP delivers"},
+	{"github.com/bluenviron/mediacommon/v2", []string{"drivers/rtsp"}, "decoding order of what RTSP delivers"},
 	{"github.com/pion/rtp", []string{"drivers/rtsp", "sim/rtsprelay", "agent/live"}, "comes with gortsplib and with WebRTC"},
 	{"github.com/pion/rtcp", []string{"drivers/rtsp", "sim/rtsprelay", "agent/live"}, "comes with gortsplib and with WebRTC"},
 	{"github.com/pion/webrtc/v4", []string{"agent/live"}, "live pictures by WebRTC live in one package"},
@@ -50,11 +50,10 @@ var thirdParty = []struct {
 	{"github.com/goccy/go-yaml", []string{"agent/config", "agent/standard", "provisioning/config"}, "configuration is read in one place of a program; a profile is a YAML file of its own"},
 	{"github.com/alecthomas/kong", []string{"agent", "provisioning", "sim"}, "command lines belong to main"},
 	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},
-	{"golang.org/x/crypto", []string{"agent/access", "agent/evidence", "provisioning/users"}, "password hashing; cryptobyte for DER"},
-	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/record", "agent/web", "agent/live", "sim/scenario", "provisioning"}, "system calls; what the CPU can"},
-	{"golang.org/x/sync", []string{"agent", "agent/capture", "agent/record", "provisioning", "sim"}, "errgroup, where something is started and awaited"},
+	{"golang.org/x/crypto", []string{"agent/access", "provisioning/users"}, "password hashing"},
+	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/live", "sim/scenario", "provisioning"}, "system calls; what the CPU can"},
+	{"golang.org/x/sync", []string{"agent", "agent/capture", "provisioning"}, "errgroup, where something is started and awaited"},
 	{"github.com/prometheus/client_golang", []string{"agent/web"}, "/metrics in the text format collectors read"},
-	{"golang.org/x/term", []string{"agent"}, "passwords are typed without echo"},
 }
 
 type pkg struct {
@@ -149,6 +148,27 @@ func banned(name, imp string) string {
 		return "a module from outside needs a row with a reason in house_test.go"
 	}
 	return ""
+}
+
+// TestThirdPartyRowsAreUsed: a right nobody uses is a hole in the table.
+func TestThirdPartyRowsAreUsed(t *testing.T) {
+	used := map[string]bool{}
+	for _, p := range packages(t) {
+		for _, imp := range append(append(p.Imports, p.TestImports...), p.XTestImports...) {
+			for _, tp := range thirdParty {
+				if imp == tp.module || strings.HasPrefix(imp, tp.module+"/") {
+					used[tp.module+" in "+short(p.ImportPath)] = true
+				}
+			}
+		}
+	}
+	for _, tp := range thirdParty {
+		for _, by := range tp.by {
+			if !used[tp.module+" in "+by] {
+				t.Errorf("%s does not import %s: take it out of the table", by, tp.module)
+			}
+		}
+	}
 }
 
 func TestEachPackageHasOneComment(t *testing.T) {
