@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -185,7 +184,7 @@ func (a *agent) openWeb() (err error) {
 		o.Outbox = func() int64 { return int64(a.uplink.Status().Waiting) }
 	}
 	if t := a.cfg.Web.TLS; t != nil {
-		if o.TLS, err = loadTLS(t); err != nil {
+		if o.TLS, err = web.LoadTLS(t.Cert, t.Key); err != nil {
 			return &usageError{err}
 		}
 	}
@@ -195,8 +194,6 @@ func (a *agent) openWeb() (err error) {
 	a.web, err = web.New(o)
 	return err
 }
-
-func loadTLS(t *config.TLS) (*tls.Config, error) { return web.LoadTLS(t.Cert, t.Key) }
 
 // close frees what open opened.
 func (a *agent) close() {

@@ -1,20 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
-	"time"
 
 	"minglu/agent/access"
-	"minglu/agent/evidence"
 	"minglu/agent/report"
 	"minglu/agent/room"
 	"minglu/agent/web"
 )
-
-// openWithin is how long a request for a session waits for the recorder before it is told that the
-// room keeps trying.
-const openWithin = 3 * time.Second
 
 // roomCommands turns requests of the pages into events of the room.
 type roomCommands struct{ a *agent }
@@ -177,22 +172,7 @@ func (a *agent) shownFaults() []web.Fault {
 		faults = append(faults, web.Fault{Code: f.Code, Severity: name[cat.Severity], Ch: f.Ch, Since: stamp(since), Text: web.Text(cat.Text.In(f.Ch)), Do: web.Text(cat.Do.In(f.Ch))})
 	}
 	slices.SortFunc(faults, func(x, y web.Fault) int {
-		if d := order[x.Code] - order[y.Code]; d != 0 {
-			return d
-		}
-		if x.Since != y.Since {
-			return -1 + 2*b2i(x.Since > y.Since)
-		}
-		return -1 + 2*b2i(x.Code+x.Ch > y.Code+y.Ch)
+		return cmp.Or(cmp.Compare(order[x.Code], order[y.Code]), cmp.Compare(x.Since, y.Since), cmp.Compare(x.Code, y.Code), cmp.Compare(x.Ch, y.Ch))
 	})
 	return faults
 }
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-var _ evidence.Body
