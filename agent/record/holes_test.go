@@ -219,3 +219,32 @@ func TestKeyframeFirst(t *testing.T) {
 		probe(t, filepath.Join(r.disks[0], "sessions", sessionID, "face-00001.mp4"))
 	})
 }
+
+// TestSaysThatItRecords: a log that nothing is written to ends where the agent died, as far as anybody
+// can tell; so a session without media goes on being signed, in a break not.
+func TestSaysThatItRecords(t *testing.T) {
+	cam := get(t, camera)
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, 1, nil)
+		s := r.open(sessionID, "face")
+		zero := r.up()
+		r.play(s, zero, part{ch: "face", clip: cam, to: 6 * time.Second, run: 1})
+		if n := r.kinds(r.disks[0], sessionID)["clock"]; n != 1 {
+			t.Errorf("%d clock lines while media comes", n)
+		}
+		time.Sleep(35 * time.Second)
+		if n := r.kinds(r.disks[0], sessionID)["clock"]; n != 4 {
+			t.Errorf("%d clock lines after 35 s without media, want 3 more than 1", n)
+		}
+		s.Pause("rest", "officer")
+		time.Sleep(35 * time.Second)
+		if n := r.kinds(r.disks[0], sessionID)["clock"]; n != 4 {
+			t.Errorf("%d clock lines after a break, want as many as before it", n)
+		}
+		if sealed := r.seal(s, "button"); sealed.Err != nil {
+			t.Fatalf("sealed %+v\n%s", sealed, r.logs)
+		}
+		r.stop()
+		r.check(r.disks[0], sessionID, 3)
+	})
+}

@@ -56,6 +56,7 @@ type Session struct {
 	clock              clock.Reading // at the last clock line
 	p7sSum             string
 	signed             int64 // lines covered by the last sign line
+	signedAt           time.Duration
 	closing            closing
 	head               heads
 	indexes            []pendingIndex
