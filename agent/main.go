@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -81,7 +82,14 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int
 		return exitGood
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "minglu-agent: %v\n参见 see: minglu-agent --help\n", err)
+		of := "minglu-agent"
+		if e := (*kong.ParseError)(nil); errors.As(err, &e) && e.Context.Selected() != nil {
+			of = e.Context.Selected().FullPath()
+			if of == "minglu-agent verify" && strings.HasPrefix(err.Error(), "expected") { // in both languages
+				return runVerify(nil, "", 0, false, stdout, stderr)
+			}
+		}
+		fmt.Fprintf(stderr, "minglu-agent: %v\n参见 see: %s --help\n", err, of)
 		return exitUsage
 	}
 	switch k.Command() {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,28 +22,32 @@ func runVerify(paths []string, trust string, require int, asJSON bool, stdout, s
 		fmt.Fprintf(stderr, "verify: "+format+"\n", args...)
 		return evidence.ExitUnchecked
 	}
+	const help = "\n参见 see: minglu-agent verify --help"
 	if len(paths) == 0 {
-		return fail("没有给出路径 / no path given: name a session folder, a disk or a ledger folder")
+		return fail("没有给出路径：请给出会话文件夹、磁盘或台账文件夹 / no path given: name a session folder, a disk or a ledger folder" + help)
 	}
 	if require < 0 || require > 3 {
-		return fail("--require %d: 应为 0 到 3 / want 0 to 3", require)
+		return fail("--require %d: 应为 0 到 3 / want 0 to 3"+help, require)
 	}
 	o := evidence.VerifyOptions{Require: require, Progress: progressLine(stderr)}
 	if trust != "" {
 		t, err := evidence.ReadTrust(os.DirFS(trust))
 		if err != nil {
-			return fail("--trust %s: %v", trust, err)
+			return fail("--trust %s: %v"+help, trust, err)
 		}
 		o.Trust = t
 	}
 	var places []evidence.Place
 	for _, p := range paths {
 		info, err := os.Stat(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fail("%s: 路径不存在 / there is no such file or folder"+help, p)
+		}
 		if err != nil {
 			return fail("%v", err)
 		}
 		if !info.IsDir() {
-			return fail("%s: 是文件，请给出文件夹 / is a file: name the folder that holds it", p)
+			return fail("%s: 是文件，请给出文件夹 / is a file: name the folder that holds it"+help, p)
 		}
 		full, err := filepath.Abs(p)
 		if err != nil {

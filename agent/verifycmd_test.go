@@ -46,7 +46,8 @@ func TestVerifyCommand(t *testing.T) {
 		{"a folder of sessions", []string{filepath.Dir(goldenSession)}, trust, 1, 3, "断电 / power lost", ""},
 		{"a link is not followed", []string{link}, trust, 1, 2, "is a link or a special file", ""},
 		{"a file is no session", []string{goldenSession + "/log.jsonl"}, "", 1, 2, "", "name the folder"},
-		{"a path that is not there", []string{"nowhere"}, "", 1, 2, "", "no such file"},
+		{"a path that is not there", []string{"nowhere"}, "", 1, 2, "", "路径不存在 / there is no such file"},
+		{"a trust folder without a certificate", []string{goldenSession}, t.TempDir(), 1, 3, "信任文件夹中没有证书", ""},
 		{"no path", nil, "", 1, 2, "", "no path given"},
 		{"a grade that does not exist", []string{goldenSession}, "", 4, 2, "", "want 0 to 3"},
 		{"a trust folder that is not there", []string{goldenSession}, "nowhere", 1, 2, "", "--trust nowhere"},
@@ -74,5 +75,34 @@ func TestVerdictCannotBeForged(t *testing.T) {
 	say(&b, "reason %s\n", "x\n结论 verdict: good\x1b[2J\u202e")
 	if got := b.String(); strings.Count(got, "\n") != 1 || strings.ContainsAny(got, "\x1b\u202e") {
 		t.Errorf("say wrote %q", got)
+	}
+}
+
+// TestVerifyUsage: a wrong command line says what is wrong and where to read on.
+func TestVerifyUsage(t *testing.T) {
+	for _, tt := range []struct {
+		rule string
+		args []string
+		err  string
+	}{
+		{"no path", []string{"verify"}, "没有给出路径"},
+		{"no path, in English too", []string{"verify"}, "no path given"},
+		{"a flag that does not exist", []string{"verify", "--trusted", "x", "y"}, "--trusted"},
+		{"a grade that is no number", []string{"verify", "--require", "high", goldenSession}, "--require"},
+		{"a grade that does not exist", []string{"verify", "--require", "9", goldenSession}, "want 0 to 3"},
+		{"a path that is not there", []string{"verify", "nowhere"}, "no such file"},
+	} {
+		var out, errs bytes.Buffer
+		code := command(tt.args, nil, &out, &errs)
+		if code != exitUsage || !strings.Contains(errs.String(), tt.err) || !strings.HasSuffix(errs.String(), "minglu-agent verify --help\n") {
+			t.Errorf("%s: exit %d, want 2 and %q in %q", tt.rule, code, tt.err, &errs)
+		}
+	}
+	var out, errs bytes.Buffer
+	if code := command([]string{"verify", "--require", "0", goldenSession}, nil, &out, &errs); code != 0 {
+		t.Errorf("exit %d: %s%s", code, &out, &errs)
+	}
+	if code := command([]string{"nonsense"}, nil, &out, &errs); code != exitUsage || !strings.HasSuffix(errs.String(), "see: minglu-agent --help\n") {
+		t.Errorf("exit %d: %s", code, &errs)
 	}
 }

@@ -38,48 +38,10 @@ var gradeNames = [4]string{
 	"3 并有第三方见证 / and witnessed",
 }
 
-// causeNames are the Chinese words for what the verifier finds most; the English ones stay beside them.
-var causeNames = []struct{ start, zh string }{
-	{"no trust anchor was given", "没有给出信任锚，设备无人担保：请用 --trust 指定存放其证书或其上级证书的文件夹"},
-	{"none of the trust anchors", "给出的信任锚都不为这张证书担保"},
-	{"no outside time", "没有外部时间和见证；持有设备密钥者仍可能重写"},
-	{"open, end unknown", "没有封存清单，终点未知"},
-	{"undeclared", "未说明的缺口"},
-	{"power lost", "断电"},
-	{"agent stopped", "程序意外停止"},
-	{"connection lost", "连接中断"},
-	{"no data", "没有数据"},
-	{"no frames", "已连接但没有图像或声音"},
-	{"started late", "会话开始时尚无画面或声音"},
-	{"waiting for a keyframe", "等待第一幅完整画面"},
-	{"the simulated camera did not", "本机太忙，模拟摄像机没有跟上"},
-	{"the simulated microphone did not", "本机太忙，模拟麦克风没有跟上"},
-	{"log.jsonl: line 0: the folder is called", "文件夹被改名，请改回录制时的名称（会话编号）"},
-	{"the file is not there", "文件不在"},
-	{"the file ends at", "文件在中途结束"},
-	{"the samples are not", "画面或声音不是签名时的内容"},
-	{"the samples are those", "内容是签名时的，但时间或次序不是"},
-	{"the init", "文件头不是签名时的"},
-	{"the index", "索引不是签名时的"},
-	{"between lines", "日志在签名之后被改动"},
-	{"bytes behind the last signature", "已结束的日志后面还有内容"},
-	{"nothing that is signed names", "没有任何已签名的内容提到这个文件"},
-	{"the log was sealed", "日志已封存，清单却不在"},
-	{"the signature over the manifest", "清单的签名不在"},
-	{"manifest.json and its signature", "清单与签名不相符"},
-	{"the ledger names this session", "台账记有这次会话，文件夹却不在"},
-	{"the ledger knows", "台账记录的行数比这里多"},
-	{"this copy tells another story", "这一份的内容与另一份不同"},
-	{"device's word", "仅设备自称，没有受信任的鉴定人签名"},
-	{"no session found", "没有找到会话"},
-}
-
 // bilingual puts the Chinese for a cause before it, where there is one.
 func bilingual(cause string) string {
-	for _, c := range causeNames {
-		if strings.HasPrefix(cause, c.start) {
-			return c.zh + " / " + cause
-		}
+	if zh := evidence.Chinese(cause); zh != "" {
+		return zh + " / " + cause
 	}
 	return cause
 }

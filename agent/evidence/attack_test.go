@@ -390,7 +390,7 @@ func TestDisk(t *testing.T) {
 		{"the same times, another log", disk(ledgerFor(s.dev, heads), map[string]fstest.MapFS{goldenID: other.make().files, s2.id: g2.files}), 1, "is not the log whose state"},
 		{"another signature over the manifest", disk(ledgerFor(s.dev, heads), map[string]fstest.MapFS{goldenID: resignedFiles, s2.id: g2.files}), 1, "sealed with"},
 		{"the manifest and its signature are gone, the log's end too", disk(ledgerFor(s.dev, heads), map[string]fstest.MapFS{
-			goldenID: editLog(func(l [][]byte) [][]byte { return l[:len(l)-6] })(with(with(g.files, "manifest.json", nil), "manifest.json.p7s", nil)), s2.id: g2.files}), 1, "the ledger knows"},
+			goldenID: editLog(func(l [][]byte) [][]byte { return l[:len(l)-6] })(with(with(g.files, "manifest.json", nil), "manifest.json.p7s", nil)), s2.id: g2.files}), 1, "signed lines, 19 are here; the rest should be on another copy: verify both together"},
 		{"a ledger of another device", disk(ledgerFor(newDevice("another", nil), heads), both), 2, "no signature holds"},
 		{"a second seal of another manifest does not replace the first", disk(ledgerFor(s.dev, func(b *book) {
 			heads(b)

@@ -155,6 +155,8 @@ func (c *copyCheck) against(l *ledgerCopy) {
 	}{{"manifest.json", s.Manifest, c.manifest}, {"manifest.json.p7s", s.P7S, c.p7s}} {
 		d := sha256.Sum256(f.data)
 		switch {
+		case f.data == nil && c.short:
+			c.found(FindingMissing, f.name, "the ledger says the session was sealed with it: it should be on the copy that has the rest").From = c.last
 		case f.data == nil:
 			c.found(FindingMissing, f.name, "the ledger says the session was sealed with it")
 		case hex.EncodeToString(d[:]) != f.want:
@@ -174,7 +176,9 @@ func (c *copyCheck) head(h Head, l *ledgerCopy) bool {
 		case h.Size > log.Size && l.lost[c.id].Size > 0:
 			c.found(FindingGap, h.Log, "lost with a disk, a person entered: "+l.lost[c.id].Cause)
 		case h.Size > log.Size:
-			c.found(FindingMissing, h.Log, fmt.Sprintf("the ledger knows %d signed lines, %d are here", h.Size, log.Size))
+			c.short = true
+			c.found(FindingMissing, h.Log, fmt.Sprintf("this copy ends at %s: the ledger knows %d signed lines, %d are here; the rest should be on another copy: verify both together",
+				mediaClock(c.last), h.Size, log.Size)).From = c.last
 		case !ok || root != h.Root:
 			c.found(FindingAltered, h.Log, fmt.Sprintf("is not the log whose state at %d lines the ledger keeps", h.Size))
 		default:
@@ -184,6 +188,12 @@ func (c *copyCheck) head(h Head, l *ledgerCopy) bool {
 	}
 	c.found(FindingMissing, h.Log, "the ledger names this log")
 	return false
+}
+
+// mediaClock writes µs of media time as h:mm:ss.mmm.
+func mediaClock(us int64) string {
+	ms := us / 1000
+	return fmt.Sprintf("%d:%02d:%02d.%03d", ms/3_600_000, ms/60_000%60, ms/1000%60, ms%1000)
 }
 
 func ledgerOf(sessionOrigin string) string {

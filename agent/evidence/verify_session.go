@@ -46,6 +46,7 @@ type copyCheck struct {
 	closed     *Close // nil: the end is unknown
 	closedMark Moment // wall time of the close line
 	ended      bool   // a log ends in seal and sign: nothing may be added any more
+	short      bool   // a ledger knows more of it
 	manifest   []byte // manifest.json as it is, nil if there is none
 	p7s        []byte
 }

@@ -94,7 +94,10 @@ func (t *Trust) add(b []byte) error {
 // chain's other certificates only help to reach a root.
 func (t *Trust) anchor(certs []*x509.Certificate, at time.Time) (by string, err error) {
 	leaf := certs[0]
-	if t == nil || len(t.Roots)+len(t.Devices) == 0 {
+	if t != nil && len(t.Roots)+len(t.Devices) == 0 {
+		return "", errors.New("the trust folder holds no certificate, so nobody vouches for the device: put its certificate or that of its authority there, in PEM form and named *.pem")
+	}
+	if t == nil {
 		return "", errors.New("no trust anchor was given, so nobody vouches for the device: give --trust a folder with its certificate or that of its authority")
 	}
 	for _, d := range t.Devices {

@@ -1,0 +1,95 @@
+package evidence
+
+import "strings"
+
+// chinese are the Chinese words for what the verifier finds most, by how the English begins.
+var chinese = []struct{ start, zh string }{
+	{"no trust anchor was given", "没有给出信任锚，设备无人担保：请用 --trust 指定存放其证书或其上级证书的文件夹"},
+	{"the trust folder holds no", "信任文件夹中没有证书，设备无人担保：请放入其证书或其上级证书（PEM 格式，文件名以 .pem 结尾）"},
+	{"none of the trust anchors", "给出的信任锚都不为这张证书担保"},
+	{"no outside time", "没有外部时间和见证；持有设备密钥者仍可能重写"},
+	{"open, end unknown", "没有封存清单，终点未知"},
+	{"undeclared", "未说明的缺口"},
+	{"power lost", "断电"},
+	{"agent stopped", "程序意外停止"},
+	{"connection lost", "连接中断"},
+	{"no data", "没有数据"},
+	{"never delivered", "从未送来画面或声音"},
+	{"lost with the unsigned end", "随断电前未签名的末尾丢失"},
+	{"no frames", "已连接但没有图像或声音"},
+	{"started late", "会话开始时尚无画面或声音"},
+	{"waiting for a keyframe", "等待第一幅完整画面"},
+	{"the simulated camera did not", "本机太忙，模拟摄像机没有跟上"},
+	{"the simulated microphone did not", "本机太忙，模拟麦克风没有跟上"},
+	{"log.jsonl: line 0: the folder is called", "文件夹被改名，请改回录制时的名称（会话编号）"},
+	{"the file is not there", "文件不在"},
+	{"the file ends at", "文件在中途结束"},
+	{"the samples are not", "画面或声音不是签名时的内容"},
+	{"the samples are those", "内容是签名时的，但时间或次序不是"},
+	{"the init", "文件头不是签名时的"},
+	{"the index", "索引不是签名时的"},
+	{"between lines", "日志在签名之后被改动"},
+	{"bytes behind the last signature", "已结束的日志后面还有内容"},
+	{"nothing that is signed names", "没有任何已签名的内容提到这个文件"},
+	{"the log was sealed", "日志已封存，清单却不在"},
+	{"the signature over the manifest", "清单的签名不在"},
+	{"manifest.json and its signature", "清单与签名不相符"},
+	{"the ledger names this session", "台账记有这次会话，文件夹却不在"},
+	{"this copy ends at", "这一份到此为止；设备台账记有更多已签名的内容：其余应在另一份上，请将两份一起核验"},
+	{"this copy tells another story", "这一份的内容与另一份不同"},
+	{"device's word", "仅设备自称，没有受信任的鉴定人签名"},
+	{"no session found", "没有找到会话"},
+	{"lost with a disk", "随磁盘丢失（人工登记）"},
+	{"packets lost", "数据包丢失"},
+	{"the ledger says", "台账记有封存时的这个文件"},
+	{"is not the one that the ledger", "不是台账记录的封存文件"},
+	{"is not the log whose state", "不是台账记录其状态的那份日志"},
+	{"the manifest names it", "清单中有这个文件，这里却没有"},
+	{"is not the file that the manifest", "不是清单中的那个文件"},
+	{"from byte", "清单的内容与日志所述不符"},
+	{"the logs give no manifest", "日志不能得出清单"},
+	{"there is a manifest, but this log", "有清单，日志却没有以已签名的封存行结束"},
+	{"the signing time is not", "签名时间不是会话结束的时间"},
+	{"not the one moof", "不是签名时的片段"},
+	{"the file's SHA-256", "文件的摘要不是签名时的"},
+	{"more than the device may have had", "超出断电时允许的未签名量"},
+	{"this copy was sealed", "这一份以另一份清单封存"},
+	{"two copies of this ledger", "台账的两份说法不同"},
+	{"there is nothing to grade", "没有可评定的内容"},
+}
+
+// Chinese gives the Chinese words for a cause, reason or note of a [Result], "" where there are none.
+// They leave out the figures: the English, which is exact, belongs beside them.
+func Chinese(cause string) string {
+	for _, c := range chinese {
+		if strings.HasPrefix(cause, c.start) {
+			return c.zh
+		}
+	}
+	return ""
+}
+
+// Chinese gives the Chinese words for what r says in English, by the English.
+func (r Result) Chinese() map[string]string {
+	words := map[string]string{}
+	add := func(causes ...string) {
+		for _, c := range causes {
+			if zh := Chinese(c); zh != "" {
+				words[c] = zh
+			}
+		}
+	}
+	add(r.Notes...)
+	for _, s := range r.Sessions {
+		add(s.Why, s.Open, s.Unchecked)
+		add(s.Notes...)
+		for _, sp := range s.Spans {
+			add(sp.Cause)
+		}
+	}
+	for _, l := range r.Ledgers {
+		add(l.Cause, l.Unchecked)
+		add(l.Notes...)
+	}
+	return words
+}
