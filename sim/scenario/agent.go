@@ -19,7 +19,7 @@ import (
 // Room is the configuration of an agent.
 type Room struct {
 	Name     string            // of the device; "" for room-test
-	Channels map[string]string // id -> RTSP address, or SimCamera or SimMicrophone
+	Channels map[string]string // id -> RTSP address, or YAML such as SimCamera and SimMicrophone
 	Disks    []string          // folders
 	Segment  string            // "" for the default
 	Preroll  string
@@ -57,7 +57,7 @@ func (l *Lab) Start(t testing.TB, r Room) *Agent {
 		cmp.Or(r.Name, "room-test"), listen)
 	for id, url := range r.Channels {
 		source := url
-		if url != SimCamera && url != SimMicrophone {
+		if strings.HasPrefix(url, "rtsp://") {
 			source = fmt.Sprintf("camera: {rtsp: %q}", url)
 		}
 		fmt.Fprintf(&b, "  - {id: %s, %s}\n", id, source)

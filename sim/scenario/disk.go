@@ -104,3 +104,21 @@ func (d *Disk) Fill(t testing.TB, left int64) (ballast string) {
 	}
 	return ballast
 }
+
+// Spare keeps a second way to the disk, so that after Detach it can be attached again.
+func (d *Disk) Spare(t testing.TB) (attach func()) {
+	t.Helper()
+	spare := d.Dir + ".spare"
+	if err := os.Mkdir(spare, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount(d.Dir, spare, "", syscall.MS_BIND, ""); err != nil {
+		t.Fatalf("scenario: second way to %s: %v", d, err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(spare, syscall.MNT_DETACH) })
+	return func() {
+		if err := syscall.Mount(spare, d.Dir, "", syscall.MS_BIND, ""); err != nil {
+			t.Errorf("scenario: attach %s again: %v", d, err)
+		}
+	}
+}

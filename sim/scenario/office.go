@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -167,4 +168,89 @@ func (o *Office) Refusals() []Refusal {
 	var r struct{ Refused []Refusal }
 	o.Get("/refused", &r)
 	return r.Refused
+}
+
+// Span is a time during which something stood at the office; To is zero while it does.
+type Span struct{ From, To time.Time }
+
+// Watch follows how a room stands at the office.
+type Watch struct {
+	mu    sync.Mutex
+	spans map[string][]Span // "item camera.black face", "alarm picture.black face"
+	polls int
+	err   error // why nothing was seen the last time
+}
+
+// Look every so often: fine enough for seconds, and little work.
+const watchEvery = 250 * time.Millisecond
+
+// Watch begins to follow a room until the end of the test.
+func (o *Office) Watch(device string) *Watch {
+	w := &Watch{spans: map[string][]Span{}}
+	ctx := o.t.Context() // ends before the cleanup of the test
+	done := make(chan struct{})
+	o.t.Cleanup(func() { <-done })
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(watchEvery)
+		defer tick.Stop()
+		for {
+			var r OfficeRoom
+			err := o.get("/rooms/"+device, &r)
+			w.take(&r, err, time.Now())
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return w
+}
+
+func (w *Watch) take(r *OfficeRoom, err error, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err = err; err != nil || r.Compliance == nil {
+		return
+	}
+	w.polls++
+	stands := map[string]bool{}
+	for _, it := range r.Compliance.Items {
+		if it.Verdict == report.Fail {
+			stands[strings.TrimSpace("item "+it.Item+" "+it.Subject)] = true
+		}
+	}
+	for _, a := range r.Alarms {
+		stands[strings.TrimSpace("alarm "+a.Code+" "+a.Ch)] = true
+	}
+	for key := range stands {
+		if s := w.spans[key]; len(s) == 0 || !s[len(s)-1].To.IsZero() {
+			w.spans[key] = append(s, Span{From: now})
+		}
+	}
+	for key, s := range w.spans {
+		if last := &s[len(s)-1]; !stands[key] && last.To.IsZero() {
+			last.To = now
+		}
+	}
+}
+
+// Spans is a copy of what was seen so far, and why nothing was seen the last time.
+func (w *Watch) Spans() (map[string][]Span, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[string][]Span{}
+	for key, s := range w.spans {
+		out[key] = slices.Clone(s)
+	}
+	return out, w.err
+}
+
+// Stands reports whether something stands now.
+func (w *Watch) Stands(key string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.spans[key]
+	return len(s) > 0 && s[len(s)-1].To.IsZero()
 }
