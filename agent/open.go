@@ -280,9 +280,10 @@ func (a *agent) syncLedger(disk string) error {
 }
 
 // recordAccess makes a look at a recording durable before it begins: in the running session's own log
-// while it is recorded, and always as an entry of the device ledger.
+// while it is recorded, and always as an entry of the device ledger. A look into the idle room names
+// no session.
 func (a *agent) recordAccess(ctx context.Context, e access.Entry) error {
-	if e.Session == "" {
+	if e.Session == "" && e.Action != access.Watch {
 		return errors.New("access: no session named")
 	}
 	ref := randomHex(16)
@@ -300,7 +301,7 @@ func (a *agent) sessions() *sessions {
 	return &sessions{
 		store: a.store, disks: a.storeDisks, trust: a.trust, results: filepath.Join(a.cfg.State, resultsFolder), files: a.files, verified: a.verified,
 		room: func(w *web.Session) { w.Room, w.Device = a.cfg.Device.Room, a.cfg.Device.Name },
-		live: a.liveSessions,
+		live: a.liveSessions, disk: a.diskOf,
 	}
 }
 
@@ -319,6 +320,9 @@ func (a *agent) liveSessions() (list []web.Session) {
 	}
 	for i := range list {
 		list[i].Room, list[i].Device = a.cfg.Device.Room, a.cfg.Device.Name
+		for k, dir := range list[i].Disks {
+			list[i].Disks[k] = a.diskName(dir)
+		}
 	}
 	return list
 }

@@ -303,6 +303,16 @@ func (a *agent) diskName(dir string) string {
 	return dir
 }
 
+// diskOf is how people call the disk with an id, "" if it is none of those that were ever seen here.
+func (a *agent) diskOf(id string) string {
+	for _, d := range a.recorder.Disks() {
+		if d.ID == id && id != "" {
+			return a.diskName(d.Disk)
+		}
+	}
+	return ""
+}
+
 // onStep notes a jump of the wall clock: media time goes on, a new clock epoch begins.
 func (a *agent) onStep(s clock.Step) {
 	a.log.Warn("the wall clock jumped; media time goes on", "by", s.By, "epoch", s.Reading.Epoch)

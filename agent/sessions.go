@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,7 @@ type sessions struct {
 	live     func() []web.Session   // those being recorded or sealed, newest first
 	trust    func() *evidence.Trust // state/trust and this device's own certificate
 	room     func(*web.Session)     // fills Room and Device
+	disk     func(id string) string // how people call a disk, "" one that is not of this room
 	results  string                 // folder of the last verification of each session
 	files    durable.Files          // of the state folder
 	verified func()                 // called after each verification
@@ -74,6 +76,9 @@ func (s *sessions) Get(ctx context.Context, id string) (web.Session, error) {
 		for _, b := range m.Breaks {
 			w.Breaks = append(w.Breaks, web.Break{From: b.From, To: b.To, Reason: b.Reason, Who: b.Who})
 		}
+		if len(m.Clock) > 0 { // read when the session was opened, right after the trigger
+			w.PrerollUS = m.Clock[0].At
+		}
 		for _, k := range m.Marks {
 			w.Marks = append(w.Marks, web.Mark{At: k.At, Text: k.Text})
 		}
@@ -84,9 +89,12 @@ func (s *sessions) Get(ctx context.Context, id string) (web.Session, error) {
 func (s *sessions) convert(r store.Session) web.Session {
 	w := web.Session{
 		ID: r.ID, State: string(r.State), Body: r.Body, Opened: stamp(r.Opened), Closed: stamp(r.Closed), DurationUS: r.Duration.Microseconds(),
-		Trigger: r.Trigger, Reason: r.Reason, Continues: r.Continues, Case: r.Case, Matter: r.Matter, Flags: r.Flags, SizeBytes: r.Bytes, Disks: r.Disks,
+		Trigger: r.Trigger, Reason: r.Reason, Continues: r.Continues, Case: r.Case, Matter: r.Matter, Flags: r.Flags, SizeBytes: r.Bytes, Disks: slices.Clone(r.Disks),
 	}
 	s.room(&w)
+	for i, id := range w.Disks {
+		w.Disks[i] = cmp.Or(s.disk(id), id[:min(8, len(id))])
+	}
 	for _, o := range r.Officers {
 		w.Officers = append(w.Officers, web.Officer(o))
 	}
@@ -279,6 +287,33 @@ func (s *sessions) OpenMedia(_ context.Context, id, channel string, n int64) (we
 	return web.Media{}, web.ErrNotFound
 }
 
+// OpenFolder gives the copy that the last verification judged by, else the sealed one with most in it.
+func (s *sessions) OpenFolder(_ context.Context, id string) (fs.FS, error) {
+	best, most := "", int64(-1)
+	for _, dir := range s.folders(id) {
+		n := int64(0)
+		entries, _ := os.ReadDir(dir) // a copy that cannot be read is not the best
+		for _, e := range entries {
+			if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+				n += info.Size()
+			}
+			if e.Name() == "manifest.json.p7s" {
+				n += 1 << 50
+			}
+		}
+		if r := s.result(id); r != nil && slices.Contains(r.Sessions[0].Paths[:min(1, len(r.Sessions[0].Paths))], dir) {
+			n += 1 << 51
+		}
+		if n > most {
+			best, most = dir, n
+		}
+	}
+	if best == "" {
+		return nil, web.ErrNotFound
+	}
+	return os.DirFS(best), nil
+}
+
 func (s *sessions) Verify(ctx context.Context, id string, progress func(done, all int64)) (json.RawMessage, error) {
 	dirs := s.folders(id)
 	if len(dirs) == 0 {
@@ -299,7 +334,13 @@ func (s *sessions) Verify(ctx context.Context, id string, progress func(done, al
 	if len(r.Sessions) == 1 {
 		s.keepResult(ctx, id, r, b)
 	}
-	return b, nil
+	return json.Marshal(shownResult{r, r.Chinese()})
+}
+
+// shownResult is a verification with Chinese words for what it says in English, by the English.
+type shownResult struct {
+	evidence.Result
+	Chinese map[string]string `json:"chinese"`
 }
 
 // keepResult remembers a verification; failing to is no failure of the verification.
@@ -310,13 +351,22 @@ func (s *sessions) keepResult(ctx context.Context, id string, r evidence.Result,
 	}
 }
 
-func (s *sessions) spans(id string) []web.Span {
+// result is the last verification of a session, nil if none.
+func (s *sessions) result(id string) *evidence.Result {
 	b, err := readAtMost(filepath.Join(s.results, id+".json"), evidence.MaxJSON)
 	if err != nil {
 		return nil
 	}
-	var r evidence.Result
-	if json.Unmarshal(b, &r) != nil || len(r.Sessions) != 1 {
+	r := new(evidence.Result)
+	if json.Unmarshal(b, r) != nil || len(r.Sessions) != 1 {
+		return nil
+	}
+	return r
+}
+
+func (s *sessions) spans(id string) []web.Span {
+	r := s.result(id)
+	if r == nil {
 		return nil
 	}
 	var spans []web.Span

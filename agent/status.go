@@ -61,10 +61,7 @@ func (a *agent) runClimate(ctx context.Context) error {
 func (a *agent) channelStates() []web.ChannelState {
 	signed := map[string]int64{}
 	if c := a.running(); c != nil {
-		st := c.session.Status()
-		for _, ch := range st.Channels {
-			signed[ch.Ch] = st.Unsynced.Milliseconds()
-		}
+		signed = signedAgo(c.session.Status(), c.resumed())
 	}
 	states := []web.ChannelState{}
 	for i, st := range a.capture.Status() {
@@ -92,6 +89,22 @@ func (a *agent) channelStates() []web.ChannelState {
 		states = append(states, w)
 	}
 	return states
+}
+
+// signedAgo is for each channel that has recorded how old, in ms, its newest moment is that is signed
+// and on a disk: what others sign makes none of its own new. Nothing is owed from before resumed.
+func signedAgo(st record.Status, resumed time.Duration) map[string]int64 {
+	newest := time.Duration(0)
+	for _, ch := range st.Channels {
+		newest = max(newest, ch.To)
+	}
+	ago := map[string]int64{}
+	for _, ch := range st.Channels {
+		if ch.Segment > 0 {
+			ago[ch.Ch] = (st.Media - max(min(ch.To, newest-st.Unsynced), resumed)).Milliseconds()
+		}
+	}
+	return ago
 }
 
 func channelState(st capture.Status) string {

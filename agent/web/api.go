@@ -39,6 +39,7 @@ func (s *Server) routes() []route {
 		{"GET", "/sessions/{id}", "list", (*Server).session},
 		{"GET", "/sessions/{id}/media/{channel}", "list", (*Server).segments},
 		{"GET", "/sessions/{id}/media/{channel}/{n}", "list", (*Server).media},
+		{"GET", "/sessions/{id}/bundle", "list", (*Server).bundle},
 		{"POST", "/sessions/{id}/verify", "list", (*Server).verify},
 	}
 }

@@ -225,12 +225,19 @@ func TestRoomByMouse(t *testing.T) {
 		truth("document.getElementById('mark').disabled && document.getElementById('stop').disabled"),
 		chromedp.SendKeys("[name=case]", "12号"), chromedp.SendKeys("[name=officers]", "王某 001；李某 002"), chromedp.Click("#start"), text("word", "正在录音录像"))
 	did(t, f, "start takes the form along", "start panel case=12号 matter= officers=[{王某 001} {李某 002}] flags=[]")
-	run(t, ctx, "mark", enabled("mark"), chromedp.SendKeys("#marktext", "告知权利"), chromedp.Click("#mark"), text("marks", "告知权利"))
+	run(t, ctx, "mark", enabled("mark"), chromedp.SendKeys("#marktext", "告知权利"), chromedp.Click("#mark"), text("marks", "告知权利"),
+		truth("document.querySelector('#marks span').textContent === document.getElementById('elapsed').textContent"))
 	did(t, f, "a mark with its text", "mark panel 告知权利")
 	run(t, ctx, "pause", chromedp.Click("#pause"), chromedp.WaitVisible("#why"), chromedp.Click("#why .choices button:nth-child(2)"), text("word", "已暂停"), enabled("resume"))
 	did(t, f, "a pause for a reason", "pause panel 用餐")
+	run(t, ctx, "tiles do not say that they record", truth("[...document.querySelectorAll('.channel')].every(e => e.querySelector('.state').textContent.includes('已暂停') && e.querySelector('.signed').textContent === '' && !e.textContent.includes('帧/秒'))"))
 	run(t, ctx, "resume", chromedp.Click("#resume"), text("word", "正在录音录像"), enabled("pause"))
 	did(t, f, "resume", "resume panel")
+	run(t, ctx, "no reason is asked for again", chromedp.Click("#pause"), chromedp.WaitVisible("#why"), chromedp.Click("#whyok"), truth("!document.getElementById('whysay').hidden && document.getElementById('why').open && document.activeElement.id === 'whytext'"),
+		chromedp.Click("#whycancel"), truth("!document.getElementById('why').open"))
+	if s := f.take(); strings.Contains(s, "pause") {
+		t.Errorf("paused without a reason: %s", s)
+	}
 	run(t, ctx, "another reason", chromedp.Click("#pause"), chromedp.SendKeys("#whytext", "换电池"+kb.Enter), text("word", "已暂停"))
 	did(t, f, "a pause for another reason", "pause panel 换电池")
 	run(t, ctx, "complete", chromedp.SendKeys("[name=matter]", "询问"), enabled("save"), chromedp.Click("#save"), text("toast", "已保存"))
@@ -357,7 +364,8 @@ func TestLoginAndSessions(t *testing.T) {
 	did(t, f, "verify", "enter 王某 verify ; verify")
 	run(t, ctx, "one session", chromedp.Click(".session:first-child a"), text("facts", "并市监罚"), text("files", "face-00001.mp4"), text("marks", "告知权利"),
 		truth("[...document.querySelectorAll('.say')].some(e => e.textContent.includes('H.265'))"),
-		focus("verify"), chromedp.KeyEvent(kb.Enter), text("result", "内容真实"), text("result", "camera lost"))
+		focus("verify"), chromedp.KeyEvent(kb.Enter), text("result", "内容真实"), text("result", "缺口：连接中断"), text("result", "没有外部时间和见证"),
+		truth("!/connection lost|log.jsonl|no outside/.test(document.getElementById('result').textContent)"), text("zero", "含触发前预录 10 秒"), truth("document.querySelector('#bundle a').href.endsWith('/bundle')"))
 	run(t, ctx, "log out", chromedp.Click("#logout"), truth("location.pathname === '/' && document.readyState === 'complete'"), chromedp.Navigate(url+"/sessions"), truth("location.pathname === '/login'"))
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -31,6 +32,7 @@ type fake struct {
 	store  []Session
 	verify func(ctx context.Context, progress func(done, all int64)) (json.RawMessage, error)
 	media  func() Media
+	folder fs.FS         // nil: none
 	items  []report.Item // nil: nothing is measured
 }
 
@@ -57,7 +59,7 @@ func newFake() *fake {
 
 func fakeSession(id string, checked bool) Session {
 	s := Session{ID: id, State: "sealed", Room: "询问室三", Device: "room-3", Opened: opened.Format(time.RFC3339), Closed: opened.Add(time.Hour).Format(time.RFC3339),
-		DurationUS: 3600e6, Trigger: "button", Reason: "button", Case: "并市监罚〔2026〕12号", Matter: "询问", Officers: []Officer{{"王某", "001"}, {"李某", "002"}},
+		DurationUS: 3600e6, PrerollUS: 10e6, Trigger: "button", Reason: "button", Case: "并市监罚〔2026〕12号", Matter: "询问", Officers: []Officer{{"王某", "001"}, {"李某", "002"}},
 		Channels: []SessionMedia{{"face", "camera", []string{"avc1.64001f", "mp4a.40.2"}, 2}, {"room", "camera", []string{"hvc1.1.6.L93.90"}, 2}},
 		Marks:    []Mark{{600e6, "告知权利", "王某"}}, SizeBytes: 3.6e9, Disks: []string{"A", "B"}}
 	if checked {
@@ -105,7 +107,7 @@ func (f *fake) Start(_ context.Context, who string, d Details) (Started, error) 
 		return Started{}, err
 	}
 	f.now("recording", func(s *State) {
-		s.Session = &Running{ID: "S", State: "recording", Opened: opened.Format(time.RFC3339), ElapsedMS: 2537e3, RecordedMS: 2537e3, Trigger: "page", Details: d}
+		s.Session = &Running{ID: "S", State: "recording", Opened: opened.Format(time.RFC3339), ElapsedMS: 2537e3, RecordedMS: 2537e3, PrerollMS: 10e3, Trigger: "page", Details: d}
 		if d.Case == "" {
 			s.Session.Missing = []string{"case"}
 		}
@@ -130,7 +132,7 @@ func (f *fake) change(change func(r *Running)) func(s *State) {
 
 func (f *fake) Mark(_ context.Context, who, text string) error {
 	f.now(f.State().State, f.change(func(r *Running) {
-		r.Marks = append(append([]Mark{}, r.Marks...), Mark{r.ElapsedMS * 1000, text, who})
+		r.Marks = append(append([]Mark{}, r.Marks...), Mark{(r.ElapsedMS + r.PrerollMS) * 1000, text, who})
 	}), f.State().Can...)
 	return f.note("mark %s %s", who, text)
 }
@@ -196,14 +198,21 @@ func (f *fake) OpenMedia(_ context.Context, id, channel string, n int64) (Media,
 	return Media{memory{bytes.NewReader([]byte("0123456789")), func() { _ = f.note("close") }}, channel + "-00001.mp4", opened}, f.note("open %s %d", channel, n)
 }
 
+func (f *fake) OpenFolder(context.Context, string) (fs.FS, error) {
+	if err := f.note("folder"); err != nil || f.folder != nil {
+		return f.folder, err
+	}
+	return nil, ErrNotFound
+}
+
 func (f *fake) Verify(ctx context.Context, id string, progress func(done, all int64)) (json.RawMessage, error) {
 	err := f.note("verify")
 	if f.verify != nil {
 		return f.verify(ctx, progress)
 	}
 	progress(10, 10)
-	return json.RawMessage(`{"exit":3,"require":1,"sessions":[{"id":"` + id + `","exit":3,"grade":1,"why":"no outside time","notes":["device's own certificate"],
-"spans":[{"channel":"face","from":0,"to":3600000000,"finding":"intact","cause":""},{"channel":"room","from":0,"to":1800000000,"finding":"intact","cause":""},{"channel":"room","from":1800000000,"to":3600000000,"finding":"gap","cause":"camera lost"}]}]}`), err
+	return json.RawMessage(`{"exit":3,"require":1,"sessions":[{"id":"` + id + `","exit":3,"grade":1,"why":"no outside time and no witness bounds it","notes":["device's own certificate"],
+"spans":[{"channel":"face","from":0,"to":3600000000,"finding":"intact","cause":""},{"channel":"room","from":0,"to":1800000000,"finding":"intact","cause":""},{"channel":"room","from":1800000000,"to":3600000000,"finding":"gap","cause":"connection lost","file":"log.jsonl"}]}],"chinese":{"no outside time and no witness bounds it":"没有外部时间和见证","connection lost":"连接中断"}}`), err
 }
 
 func (f *fake) Login(_ context.Context, name, password string) (string, User, error) {

@@ -109,6 +109,7 @@ func TestOpenAPIDescribesTheAnswers(t *testing.T) {
 		{newFake(), "get", "/sessions/{id}", "/sessions/nope", "", logged, "404"},
 		{newFake(), "get", "/sessions/{id}/media/{channel}", one[len("/api/v1"):] + "/media/face", "", logged, "200"},
 		{newFake(), "get", "/sessions/{id}/media/{channel}/{n}", one[len("/api/v1"):] + "/media/face/9", "", logged, "404"},
+		{newFake(), "get", "/sessions/{id}/bundle", one[len("/api/v1"):] + "/bundle", "", logged, "404"},
 		{newFake(), "post", "/sessions/{id}/verify", one[len("/api/v1"):] + "/verify", "", logged, "200"},
 		{newFake(), "post", "/login", "/login", `{"name":"王某","password":"correct horse"}`, logged, "200"},
 		{newFake(), "post", "/login", "/login", `{"name":"王某","password":"x"}`, logged, "401"},

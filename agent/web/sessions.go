@@ -86,6 +86,9 @@ func (s *Server) segments(w http.ResponseWriter, r *http.Request, _ User) error 
 	return writeJSON(w, http.StatusOK, segments{x.ID, ch, some(l)})
 }
 
+var errBusy = &Error{http.StatusServiceUnavailable, "busy", "同时播放或下载过多，先保证录制。请稍后再试。",
+	"Too much is being played or downloaded; recording comes first. Try again shortly."}
+
 // media sends one file, whole or in ranges (RFC 9110 14). A download is asked for by ?download=1, so
 // that it goes on record as what it is.
 func (s *Server) media(w http.ResponseWriter, r *http.Request, _ User) error {
@@ -98,8 +101,7 @@ func (s *Server) media(w http.ResponseWriter, r *http.Request, _ User) error {
 	case s.sending <- struct{}{}:
 		defer func() { <-s.sending }()
 	default:
-		return &Error{http.StatusServiceUnavailable, "busy", "同时播放或下载过多，先保证录制。请稍后再试。",
-			"Too much is being played or downloaded; recording comes first. Try again shortly."}
+		return errBusy
 	}
 	action := "play"
 	if r.URL.Query().Get("download") != "" {

@@ -40,6 +40,7 @@ type Running struct {
 	ElapsedMS  int64  `json:"elapsed_ms"`  // since the trigger, by uptime, breaks included
 	PausedMS   int64  `json:"paused_ms"`   // in the break that lasts, else 0
 	RecordedMS int64  `json:"recorded_ms"` // without breaks
+	PrerollMS  int64  `json:"preroll_ms"`  // media from before the trigger: a mark's time since the trigger is at − this
 	Trigger    string `json:"trigger"`
 	Continues  string `json:"continues"`
 	Details
@@ -48,7 +49,7 @@ type Running struct {
 	Breaks  []Break  `json:"breaks"`
 }
 
-// Mark is a moment worth finding again. At is media time in µs.
+// Mark is a moment worth finding again. At is media time in µs, which begins with the pre-roll.
 type Mark struct {
 	At   int64  `json:"at"`
 	Text string `json:"text"`
@@ -85,7 +86,7 @@ type ChannelState struct {
 	AgeMS       int64    `json:"age_ms"`        // of the newest sample; -1 none yet
 	LevelDB     *float64 `json:"level_db"`      // RMS in dBFS, null without sound
 	PeakDB      *float64 `json:"peak_db"`       // null without sound
-	SignedAgoMS int64    `json:"signed_ago_ms"` // age of the newest moment that is signed and durable; -1 when not recording
+	SignedAgoMS int64    `json:"signed_ago_ms"` // age of this channel's newest moment that is signed and durable; -1 none, or not recording
 	Text        *Text    `json:"text"`          // what is wrong, null when nothing
 }
 
@@ -139,6 +140,7 @@ type Session struct {
 	Opened     string         `json:"opened"` // RFC 3339, UTC
 	Closed     string         `json:"closed"` // "" while open
 	DurationUS int64          `json:"duration_us"`
+	PrerollUS  int64          `json:"preroll_us"` // media from before the trigger; 0 none or unknown
 	Trigger    string         `json:"trigger"`
 	Reason     string         `json:"reason"`
 	Continues  string         `json:"continues"`

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -53,7 +54,10 @@ type Sessions interface {
 	Segments(ctx context.Context, id, channel string) ([]Segment, error)
 	// OpenMedia opens segment n of a channel for reading; web closes it. The file may still be growing.
 	OpenMedia(ctx context.Context, id, channel string, n int64) (Media, error)
-	// Verify checks a session and gives the verifier's JSON as minglu-agent verify --json prints it.
+	// OpenFolder gives the best copy of a sealed session's folder. Files are opened as they are sent.
+	OpenFolder(ctx context.Context, id string) (fs.FS, error)
+	// Verify checks a session and gives the verifier's JSON as minglu-agent verify --json prints it, with
+	// "chinese" added: the Chinese words for what it says in English, by the English.
 	// progress may be called often, from any goroutine, with bytes done of bytes in all. ctx ends it.
 	Verify(ctx context.Context, id string, progress func(done, all int64)) (json.RawMessage, error)
 }
@@ -87,7 +91,7 @@ type Request struct {
 	Token    string
 	Remote   netip.Addr
 	Loopback bool
-	Action   string // "state", "operate", "watch", "list", "view", "play", "verify", "download"
+	Action   string // "state", "operate", "watch", "list", "view", "play", "verify", "download", "export"
 	Session  string
 	Flags    []string
 	Running  bool

@@ -7,6 +7,7 @@ const AHEAD = 20e6; // kept ready before the play head
 const BEHIND = 20e6;
 const LEAD = 12e6; // a seek fetches from here before it, so that a keyframe is in it
 const CHUNK = 4 << 20; // bytes fetched at once
+const NEAR = 1e5; // a part that begins this soon is there: channels do not begin at the same µs
 const DRIFT = 0.25; // s a channel may be off the common time before it is set right
 
 /** The type for MSE. Browsers know Opus by its WebM name in small letters. */
@@ -58,11 +59,14 @@ class Channel {
 
   get end() { return this.parts.length ? this.parts[this.parts.length - 1].to : 0; }
 
-  /** The part that holds time at, or null in a gap. */
+  /** The part that holds time at or begins right after it, or null in a gap. */
   covers(at) {
-    const i = this.index(at);
-    return i < this.parts.length && this.parts[i].from <= at ? this.parts[i] : null;
+    const part = this.parts[this.index(at)];
+    return part && part.from <= at + NEAR ? part : null;
   }
+
+  /** Where its own media is to be at time at, in s. */
+  place(at) { return seconds(Math.max(at, this.covers(at)?.from ?? at)); }
 
   /** The first part that ends after at. */
   index(at) {
@@ -89,7 +93,7 @@ class Channel {
   seek(at, from = at - LEAD) {
     this.at = at;
     if (!this.usable) return;
-    this.player.currentTime = seconds(at);
+    this.player.currentTime = this.place(at);
     if (this.buffered(at)) return;
     const i = this.index(at);
     if (i >= this.parts.length) return;
@@ -192,7 +196,8 @@ class Channel {
     else this.fill(this.generation);
     if (!this.buffered(at) || p.readyState < 2) return false;
     p.playbackRate = rate;
-    if (Math.abs(p.currentTime - seconds(at)) > (playing ? DRIFT * rate : 0.02) && !p.seeking) p.currentTime = seconds(at);
+    const place = this.place(at);
+    if (Math.abs(p.currentTime - place) > (playing ? DRIFT * rate : 0.02) && !p.seeking) p.currentTime = place;
     if (playing && p.paused) p.play().catch(() => {});
     if (!playing && !p.paused) p.pause();
     return true;

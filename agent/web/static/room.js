@@ -30,7 +30,7 @@ function show(s) {
   keyed($("channels"), s.channels, (c) => c.id, tile, (e, c) => fill(e, c, s));
   keyed($("faults"), s.faults, (f) => f.code + "/" + f.ch, faultCard, faultFill);
   $("nofaults").hidden = s.faults.length > 0;
-  marks(s.session ? s.session.marks : []);
+  marks(s.session);
   agenda(s);
   buttons(s);
   details(s, before);
@@ -67,13 +67,14 @@ function faultFill(e, f) {
   put(e.querySelector(".since"), (f.ch ? f.ch + " · " : "") + t("自 ", "since ") + clock(f.since));
 }
 
-function marks(list) {
+/** Marks by the clock above, which begins at the trigger; their own times begin with the pre-roll. */
+function marks(session) {
   const e = $("marks");
-  const newest = list.slice(-50).reverse();
+  const newest = (session ? session.marks : []).slice(-50).reverse();
   const now = newest.map((m) => m.at + m.text).join("\n");
   if (e.dataset.now === now) return;
   e.dataset.now = now;
-  e.replaceChildren(...newest.map((m) => el("li", {}, el("span", {}, span(m.at / 1000)), el("span", {}, marked(m)), el("span", { class: "small" }, m.who))));
+  e.replaceChildren(...newest.map((m) => el("li", {}, el("span", {}, span(m.at / 1000 - session.preroll_ms)), el("span", {}, marked(m)), el("span", { class: "small" }, m.who))));
 }
 
 /** What a mark says, in the language of the page if it is one of the agenda. */
@@ -208,14 +209,20 @@ $("marktext").addEventListener("keydown", (e) => { if (e.key === "Enter" && !e.i
 $("pause").addEventListener("click", () => {
   $("whytext").value = "";
   $("why").returnValue = "";
+  $("whysay").hidden = true;
   $("why").showModal();
 });
+$("why").querySelector("form").addEventListener("submit", (e) => {
+  if (e.submitter?.value !== "*" || $("whytext").value.trim()) return;
+  e.preventDefault(); // the dialog stays until there is a reason
+  $("whysay").hidden = false;
+  $("whytext").focus();
+});
+$("whytext").addEventListener("input", () => ($("whysay").hidden = true));
 $("why").addEventListener("close", () => {
   let reason = $("why").returnValue;
   if (reason === "*") reason = $("whytext").value.trim();
-  else if (!reason) return;
-  if (!reason) toast(t("请写明暂停原因。", "Say why you pause."));
-  else command("/session/pause", { reason }, t("已暂停", "Paused"));
+  if (reason) command("/session/pause", { reason }, t("已暂停", "Paused"));
 });
 
 hold($("stop"), 2000, stop, () => {

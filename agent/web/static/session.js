@@ -1,5 +1,5 @@
 // One session: play, verify, facts, marks, download.
-import { $, ask, codec, el, events, get, matter, officers, put, size, span, t, toast, utc, when } from "./common.js";
+import { $, ask, codec, el, english, events, get, matter, officers, put, size, span, t, toast, utc, when } from "./common.js";
 import { Player } from "./player.js";
 import { finding, timebar, verdict } from "./timebar.js";
 
@@ -28,6 +28,8 @@ async function open() {
   session.duration_us = all;
   bars(session.spans);
   marks(session.marks);
+  const before = Math.round(session.preroll_us / 1e6);
+  put($("zero"), before > 0 ? t(`0:00:00 是录像开头：含触发前预录 ${before} 秒。`, `0:00:00 is where the recording begins, ${before} s before the trigger (pre-roll).`) : t("0:00:00 是录像开头。", "0:00:00 is where the recording begins."));
   $("seek").max = all / 1e6;
   for (const b of ["seek", "play", "back10", "on10"]) $(b).disabled = player.end <= 0;
   shown();
@@ -67,6 +69,9 @@ function marks(list) {
 }
 
 function files(media) {
+  const whole = ["sealed", "recovered"].includes(session.state);
+  $("bundle").replaceChildren(whole ? el("a", { class: "button", href: `/api/v1${path}/bundle` }, t("下载整套（含签名）", "Download the whole session, with signatures"), ` · ZIP ≈ ${size(session.size_bytes)}`)
+    : el("span", { class: "muted" }, t("封存后可下载整套（含签名）。", "Once sealed, the whole session with its signatures can be downloaded.")));
   $("files").replaceChildren(...media.flatMap((c) => c.segments.map((s) => el("li", {},
     el("a", { href: c.url(s.n) + "?download=1", download: "" }, s.file || `${c.id} ${s.n}`),
     el("span", {}, `${span(s.start / 1000)} – ${span((s.start + s.duration) / 1000)}`),
@@ -85,6 +90,12 @@ function shown() {
   $("seek").setAttribute("aria-valuetext", span(player.at / 1000));
   for (const tick of document.querySelectorAll(".tick.now")) tick.style.left = (100 * player.at) / all + "%";
 }
+
+const grades = [
+  ["签名者无人担保", "nobody vouches for the signer"], ["由受信任的设备签名", "signed by a trusted device"],
+  ["并有外部时间证明", "and bounded by outside times"], ["并有第三方见证", "and witnessed"],
+];
+const local = ["gap", "break", "recovered"]; // findings that need no file to look at
 
 function verdictLine(exit, more) {
   const [c, words] = verdict(exit);
@@ -109,11 +120,13 @@ async function verify() {
     const s = result.sessions?.[0];
     if (!s) return;
     bars(s.spans || []);
+    const words = (cause) => (english ? cause : result.chinese?.[cause] || cause); // what the verifier has no Chinese for stays exact
     const odd = (s.spans || []).filter((x) => x.finding !== "intact");
-    const lines = odd.map((x) => `${x.channel || t("全部", "all")}　${span(x.from / 1000)} – ${span(x.to / 1000)}　${finding(x.finding)}${x.cause ? "：" + x.cause : ""}${x.file ? "（" + x.file + "）" : ""}`);
-    if (s.unchecked) lines.push(s.unchecked);
-    $("result").append(el("p", {}, t(`证明等级 ${s.grade}（0–3）`, `Grade ${s.grade} of 3`) + (s.why ? t("：", ": ") + s.why : "")),
-      el("ul", {}, ...lines.map((l) => el("li", {}, l))), ...(s.notes || []).map((n) => el("p", { class: "small" }, n)));
+    const lines = odd.map((x) => `${x.channel || t("全部", "all")}　${span(x.from / 1000)} – ${span(x.to / 1000)}　${finding(x.finding)}${x.cause ? t("：", ": ") + words(x.cause) : ""}${x.file && !local.includes(x.finding) ? t("（", " (") + x.file + t("）", ")") : ""}`);
+    if (s.unchecked) lines.push(words(s.unchecked));
+    $("result").append(el("p", {}, t(`证明等级 ${s.grade}（0–3）`, `Grade ${s.grade} of 3`) + t("：", ": ") + t(...grades[s.grade])),
+      s.why ? el("p", {}, t("为什么不更高：", "Why not higher: ") + words(s.why)) : "",
+      el("ul", {}, ...lines.map((l) => el("li", {}, l))), ...(s.notes || []).map((n) => el("p", { class: "small" }, words(n))));
   } catch (err) {
     put($("result"), "");
     toast(err.message);

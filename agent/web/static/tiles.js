@@ -4,7 +4,7 @@ import { watch } from "./live.js";
 
 const states = {
   live: [t("● 正常", "● live"), "ok"], connecting: [t("○ 正在连接", "○ connecting"), "warn"],
-  lost: [t("✕ 信号中断", "✕ lost"), "bad"], failed: [t("✕ 不可用", "✕ failed"), "bad"],
+  paused: [t("❚❚ 已暂停", "❚❚ paused"), "warn"], lost: [t("✕ 信号中断", "✕ lost"), "bad"], failed: [t("✕ 不可用", "✕ failed"), "bad"],
 };
 const named = document.body.dataset.named === "true";
 
@@ -40,19 +40,21 @@ const views = new Map();
 /** @param {any} e the tile @param {any} c its channel @param {any} s the room */
 export function fill(e, c, s) {
   const part = (name) => e.querySelector("." + name);
-  const [word, how] = states[c.state] || [c.state, "warn"];
-  e.dataset.state = c.state;
+  const paused = s.state === "paused"; // nothing is recorded, so nothing is said of it
+  const state = paused && c.state === "live" ? "paused" : c.state;
+  const [word, how] = states[state] || [state, "warn"];
+  e.dataset.state = state;
   part("state").className = "state " + how;
   put(part("state"), word);
-  level(part("meter"), c);
-  const ago = c.signed_ago_ms;
+  level(part("meter"), c, paused);
+  const ago = paused ? -1 : c.signed_ago_ms;
   const late = ago > 5000;
   part("signed").className = "signed state " + (ago < 0 ? "" : late ? "warn" : "ok");
   const n = (ago / 1000).toFixed(ago < 10000 ? 1 : 0);
   put(part("signed"), ago < 0 ? "" : t("已签名", "signed") + (late ? " ⚠ " : " ✓ ") + n + t(" 秒前", " s ago"));
   const facts = [];
   if (c.width) facts.push(c.width + "×" + c.height);
-  if (c.fps && c.kind === "camera") facts.push(c.fps.toFixed(1) + t(" 帧/秒", " fps"));
+  if (c.fps && c.kind === "camera" && state === "live") facts.push(c.fps.toFixed(1) + t(" 帧/秒", " fps"));
   facts.push(...c.codecs.map(codec));
   put(part("facts"), facts.join(" · "));
   if (c.kind === "camera") picture(e, c, s);
@@ -60,9 +62,9 @@ export function fill(e, c, s) {
 }
 
 /** The device knows the level of a raw microphone; that of a camera's sound is known only while it is heard. */
-function level(meter, c) {
+function level(meter, c, paused) {
   const v = views.get(c.id)?.view;
-  const rms = c.level_db ?? (v?.heard ? v.view.stats.level_db : null);
+  const rms = paused ? null : c.level_db ?? (v?.heard ? v.view.stats.level_db : null);
   meter.hidden = rms === null;
   if (rms === null) return;
   const db = Math.max(-60, Math.min(0, rms));
