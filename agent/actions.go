@@ -71,12 +71,12 @@ func (a *agent) inSession(c *current, x room.Action) {
 		a.capture.Pause()
 		c.session.Pause(x.Reason, x.Who)
 		c.pause(at, up, x.Reason, x.Who)
-		a.tell(report.SessionPaused, report.SessionEvent{Session: c.id, Reason: x.Reason, Who: x.Who, MediaMS: at / 1000})
+		a.tellOf(c, report.SessionPaused, report.SessionEvent{Session: c.id, Reason: x.Reason, Who: x.Who, MediaMS: at / 1000})
 	case room.ResumeRecording:
 		c.session.Resume("", x.Who)
 		c.resume(at, up)
 		a.capture.Attach(a.sink(c))
-		a.tell(report.SessionResumed, report.SessionEvent{Session: c.id, Who: x.Who, MediaMS: at / 1000})
+		a.tellOf(c, report.SessionResumed, report.SessionEvent{Session: c.id, Who: x.Who, MediaMS: at / 1000})
 	}
 }
 
@@ -138,15 +138,19 @@ func (a *agent) startSession(x room.Open) {
 func (a *agent) follow(c *current) {
 	select {
 	case <-c.session.Opened():
+	case <-c.session.Done():
+	}
+	select {
+	case <-c.session.Opened(): // also when it is over already
 		c.mu.Lock()
 		c.lag.durable = clock.Uptime() - c.trigger
 		c.lag.lamp = a.lampLag(c.trigger)
 		lag := c.lag
 		c.mu.Unlock()
-		a.tell(report.SessionOpened, a.sessionEvent(c))
+		a.tellOf(c, report.SessionOpened, a.sessionEvent(c))
 		latest(a.checkpoint, struct{}{})
 		a.log.Info("session opened", "session", c.id, "trigger", c.by, "trigger_to_lamp", lag.lamp, "trigger_to_durable", lag.durable, "preroll", lag.preroll)
-	case <-c.session.Done():
+	default:
 	}
 	select {
 	case <-c.session.Failed():

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"minglu/agent/evidence"
@@ -62,6 +63,31 @@ func (a *agent) tell(typ string, body report.NumberedBody) {
 	a.uplink.Touch(report.KindState)
 }
 
+// telling keeps what is told of one session in order: nothing before its opening, which waits for the
+// first signature on a disk.
+type telling struct {
+	mu   sync.Mutex
+	open bool
+	held []func()
+}
+
+// tellOf is tell for a session event. What comes before the opening is held back, and never told if
+// the session never opens.
+func (a *agent) tellOf(c *current, typ string, body report.SessionEvent) {
+	c.told.mu.Lock()
+	defer c.told.mu.Unlock()
+	if typ != report.SessionOpened && !c.told.open {
+		c.told.held = append(c.told.held, func() { a.tell(typ, body) })
+		return
+	}
+	a.tell(typ, body)
+	c.told.open = true
+	for _, tell := range c.told.held {
+		tell()
+	}
+	c.told.held = nil
+}
+
 func (a *agent) reportState() report.State {
 	st, now := a.loop.State(), a.clock.Now()
 	body := a.reportBody()
@@ -99,7 +125,7 @@ func (a *agent) tellSealed(c *current, s record.Sealed) {
 	e := a.sessionEvent(c)
 	e.Trigger, e.Failed = "", nil
 	e.Reason, e.MediaMS, e.Manifest, e.Copies = s.Reason, s.Media.Milliseconds(), s.Manifest, len(s.Disks)
-	a.tell(report.SessionSealed, e)
+	a.tellOf(c, report.SessionSealed, e)
 }
 
 // command carries out what the office asks for.
