@@ -129,6 +129,9 @@ func (a *agent) sessionFact(now clock.Reading) *health.SessionFact {
 	}
 	st, lag := c.session.Status(), c.latencies()
 	f := &health.SessionFact{Began: c.trigger, GapTotal: map[string]time.Duration{}, Unsigned: st.Unsynced}
+	for _, d := range st.Disks {
+		f.Disks = append(f.Disks, a.diskName(d))
+	}
 	gaps := time.Duration(0)
 	for _, ch := range st.Channels {
 		f.GapTotal[ch.Ch] = ch.GapTotal

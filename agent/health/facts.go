@@ -57,6 +57,7 @@ type SessionFact struct {
 	Began           time.Duration            // uptime of the trigger
 	GapTotal        map[string]time.Duration // declared gaps per channel; nil: unknown
 	Unsigned        time.Duration            // media beyond the last signature that is durable
+	Disks           []string                 // names of those it is written to; nil: unknown. A disk that came back is not among them
 	NoticeAfter     *time.Duration           // trigger to notice; nil: not given yet
 	TriggerToRecord *time.Duration           // trigger to the first durable signature; nil: not yet
 	LampLag         *time.Duration           // how long the lamp took to follow, or has failed to; nil: no lamp

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"slices"
 	"time"
 
 	"minglu/agent/standard"
@@ -16,7 +17,7 @@ func (h *Health) storage(t *taker) {
 		k, ok := found.disks[d.Name]
 		if d.OK {
 			usable++
-			if ok && k.err == nil {
+			if ok && k.err == nil && t.f.written(d.Name) {
 				devices[k.device] = true
 			}
 			looked = looked && ok
@@ -55,6 +56,11 @@ func (h *Health) storage(t *taker) {
 		return
 	}
 	t.num("storage.copies", "", "copies", float64(len(devices)), howDisks)
+}
+
+// written reports whether a disk holds what the session records, or would hold what one did.
+func (f *Facts) written(disk string) bool {
+	return f.Session == nil || f.Session.Disks == nil || slices.Contains(f.Session.Disks, disk)
 }
 
 // bitRate is what all channels deliver, or last delivered, in bit/s; 0 unknown.

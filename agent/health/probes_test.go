@@ -145,6 +145,7 @@ func TestFactsBecomeMeasurements(t *testing.T) {
 		atLeast          bool
 	}{
 		{"one file system is one copy", func(w *world) {}, "storage.copies", "", 1.0, "", false},
+		{"a disk that came back during a session holds no copy of it", func(w *world) { w.facts.Session.Disks = []string{} }, "storage.copies", "", 0.0, "", false},
 		{"a failed disk has no room", func(w *world) { w.facts.Disks[1].OK = false }, "storage.hours_left", "B", 0.0, "", false},
 		{"users cannot delete", func(w *world) {}, "storage.user_deletable", "A", false, "", false},
 		{"unless the pages let them", func(w *world) { w.facts.APIDeletes = true }, "storage.user_deletable", "A", true, "", false},
