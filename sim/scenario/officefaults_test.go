@@ -277,7 +277,7 @@ func judgeOffice(t *testing.T, seen map[string]*Watch, standing map[string]map[s
 			}
 			if stays := f.stays && i == 0; stays {
 				text += ", stands to the end of the session"
-				if !hit.To.IsZero() && hit.To.Before(f.off.Add(settles + clearedWithin)) {
+				if !hit.To.IsZero() && hit.To.Before(f.off.Add(settles+clearedWithin)) {
 					t.Errorf("%s: %s cleared within the session: %v", name, kind, spans[f.device][kind[0]])
 				}
 				continue
