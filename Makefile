@@ -3,6 +3,8 @@ export CGO_ENABLED = 0
 FUZZTIME ?= 20s
 KILLS ?= 20
 SOAK_KILLS ?= 200
+OUTAGE ?= 5m
+NORMAL ?= 10m
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -32,8 +34,8 @@ fuzz: ## each fuzz target for FUZZTIME
 bench: ## benchmarks with memory
 	go test -run '^$$' -bench . -benchmem -timeout 20m ./agent/... ./drivers/... ./provisioning/...
 
-soak: tools ## kill -9 at SOAK_KILLS random moments
-	MINGLU_KILLS=$(SOAK_KILLS) go test -count=1 -timeout 60m -run TestKill ./sim/scenario
+soak: tools ## kill -9 at SOAK_KILLS random moments; an office away for OUTAGE; NORMAL of undisturbed running
+	MINGLU_KILLS=$(SOAK_KILLS) MINGLU_OUTAGE=$(OUTAGE) MINGLU_NORMAL=$(NORMAL) go test -count=1 -timeout 90m -run 'TestKill|TestOfficeOutage|TestNormalRun' ./sim/scenario
 
 hil: ## hardware in the loop: comes with the drivers it tests
 	@echo "no driver needs a kernel yet: cameras are RTSP, the rest is simulated (see docs/acceptance.md)"
