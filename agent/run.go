@@ -288,7 +288,7 @@ func (a *agent) onDisk(e record.DiskEvent) {
 		return
 	}
 	a.log.Info("disk is back", "disk", e.Disk)
-	for _, c := range []string{"disk.full", "disk.gone", "disk.slow", "disk.failed"} {
+	for _, c := range []string{"disk.full", "disk.gone", "disk.slow", "disk.taken", "disk.failed"} {
 		a.loop.Fault(c, name, false)
 	}
 }

@@ -34,6 +34,7 @@ type disk struct {
 	files durable.Files
 	reads chan struct{}  // one token for each file being read back
 	bg    sync.WaitGroup // those; only run adds and waits
+	lock  diskLock       // of run
 
 	mu       sync.Mutex // guards what follows
 	ops      []op
@@ -221,6 +222,10 @@ func (d *disk) prepare() error {
 	case err != nil:
 		return err
 	}
+	if err := d.lock.hold(d.path); err != nil {
+		return err
+	}
+	defer d.lock.release()
 	for _, dir := range []string{"tmp", "sessions", "ledger"} {
 		if err := d.files.Mkdir(filepath.Join(d.path, dir)); err != nil {
 			return err
@@ -343,6 +348,8 @@ func causeOf(err error) string {
 		return "read-only"
 	case errors.Is(err, errDiffers):
 		return "differs"
+	case errors.Is(err, errTaken):
+		return "taken"
 	case errors.Is(err, errUnplugged), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO), errors.Is(err, fs.ErrNotExist):
 		return "unplugged"
 	case errors.Is(err, syscall.EIO):

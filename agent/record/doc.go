@@ -10,6 +10,7 @@
 //     seal, sign, then ledger head, manifest.json, manifest.json.p7s, then the ledger's sealed line.
 //   - A file is readable while it is written; its first sample is a keyframe; each hole in a channel's
 //     media is a gap line written before the fragment after it.
+//   - Two recorders never write to one disk at the same time: the later one is told that it is taken.
 //   - A disk that fails, fills or hangs never delays the other, nor whoever delivers samples. Memory
 //     is bounded by Options.QueueBytes for each disk.
 //

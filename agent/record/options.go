@@ -91,7 +91,7 @@ type Opening struct {
 type DiskEvent struct {
 	Disk   string // folder
 	Failed bool
-	Cause  string // "full", "read-only", "io-error", "unplugged", "hung", "differs", "error"; "" when it came back
+	Cause  string // "full", "read-only", "io-error", "unplugged", "hung", "differs", "taken", "error"; "" when it came back
 	Err    error
 }
 
@@ -104,6 +104,8 @@ func (e DiskEvent) Code() string {
 		return "disk.gone"
 	case "hung":
 		return "disk.slow"
+	case "taken":
+		return "disk.taken"
 	}
 	return "disk.failed"
 }

@@ -20,11 +20,13 @@ type target struct {
 	failed  atomic.Bool
 	durable atomic.Int64 // lines signed that are durable here
 
-	reading int // files being read back; of the session's goroutine
+	reading int  // files being read back; of the session's goroutine
+	told    bool // diskFailed ran; of the session's goroutine
 
-	log   *durable.File
-	files map[string]*durable.File
-	dirty []*durable.File
+	locked bool // it holds the disk's lock
+	log    *durable.File
+	files  map[string]*durable.File
+	dirty  []*durable.File
 }
 
 func newTarget(d *disk, s *Session) *target {
@@ -44,6 +46,10 @@ func (t *target) open(certs []certFile) error {
 	if id, err := readDiskID(t.d.files, t.d.path); err != nil || id != t.d.diskID() {
 		return errors.Join(errUnplugged, err)
 	}
+	if err := t.d.lock.hold(t.d.path); err != nil {
+		return err
+	}
+	t.locked = true
 	if err := t.d.files.Mkdir(t.dir); err != nil {
 		return err
 	}
@@ -152,5 +158,9 @@ func (t *target) close() {
 	if t.log != nil {
 		t.log.Close()
 		t.log = nil
+	}
+	if t.locked {
+		t.d.lock.release()
+		t.locked = false
 	}
 }

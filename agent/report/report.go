@@ -121,6 +121,8 @@ func Catalogue() []Fault {
 			Text{"请重新连接磁盘", "Connect the disk again"}},
 		{"disk.slow", Impairs, Text{"磁盘 {ch} 写入停滞，正在用其余磁盘继续录制", "Disk {ch} hangs; recording goes on with the other"},
 			Text{"请更换磁盘", "Change the disk"}},
+		{"disk.taken", Impairs, Text{"磁盘 {ch} 正被另一个录制程序使用，本机不向其写入", "Another recorder writes to disk {ch}; nothing is written to it from here"},
+			Text{"请设备管理员停止另一个 minglu-agent，或为每个程序配置各自的磁盘", "Ask the equipment manager to stop the other minglu-agent, or to give each its own disks"}},
 		{"disk.low", Warning, Text{"磁盘 {ch} 剩余空间不足 24 小时", "Disk {ch} has room for less than 24 hours"},
 			Text{"请设备管理员归档旧会话后腾出空间", "Ask the equipment manager to archive old sessions and free space"}},
 		{"disk.foreign", Warning, Text{"磁盘 {ch} 上有其他设备的台账", "Disk {ch} holds another device's ledger"},
