@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"minglu/agent/evidence"
@@ -317,9 +318,12 @@ func (s *Session) tickSeal(up time.Duration) {
 	}
 	live, reading := 0, 0
 	for _, t := range s.targets {
-		if !t.failed.Load() {
+		switch {
+		case !t.failed.Load():
 			live++
 			reading += t.reading
+		case !t.told: // diskFailed is about to be
+			return
 		}
 	}
 	if s.closing.puts >= live && reading == 0 || up-s.closing.putAt > sealPatience {
@@ -329,8 +333,11 @@ func (s *Session) tickSeal(up time.Duration) {
 
 // diskFailed tells the log and the world that a disk is lost to this session, and gives up after the last.
 func (s *Session) diskFailed(m *msg) {
+	m.target.told = true
 	s.mu.Lock()
 	s.result.Failed = append(s.result.Failed, m.event)
+	s.result.Disks = slices.DeleteFunc(s.result.Disks, func(d string) bool { return d == m.event.Disk }) // it had the manifest
+	s.closing.puts = len(s.result.Disks)
 	s.mu.Unlock()
 	live := 0
 	for _, t := range s.targets {
