@@ -308,16 +308,22 @@ func span(ticks int64, hz int) time.Duration {
 	return time.Duration(ticks/h)*time.Second + time.Duration(ticks%h*int64(time.Second)/h)
 }
 
-// Causes of capture that are no loss of the source: the tap was behind, or the room paused.
+// Causes of capture that are no loss of the source: the tap was behind, or the room paused. A source
+// that went away is another item's: mic.present, camera.signal.
 const (
-	causeBehind = "tap did not keep up"
-	causePaused = "paused"
+	causeBehind     = "tap did not keep up"
+	causePaused     = "paused"
+	causeConnection = "connection lost"
+	causeNoFrames   = "no frames"
 )
 
 func (c *channel) missed(track int, cause string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if cause == causeBehind || cause == causePaused {
+	switch cause {
+	case causeConnection, causeNoFrames:
+		return
+	case causeBehind, causePaused:
 		for _, t := range c.tracks {
 			t.apart()
 		}

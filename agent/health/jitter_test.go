@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"minglu/agent/clock"
 	"minglu/drivers"
 )
 
@@ -44,6 +45,17 @@ func TestMissing(t *testing.T) {
 		}
 		if missing != tt.want {
 			t.Errorf("%s: %d missing, want %d", tt.rule, missing, tt.want)
+		}
+	}
+}
+
+func TestLostSound(t *testing.T) {
+	for cause, want := range map[string]int{"packets lost": 1, "the driver's own words": 1, causeConnection: 0, causeNoFrames: 0, causePaused: 0, causeBehind: 0} {
+		c := newChannel(Channel{ID: "voice"}, &Options{Now: func() clock.Reading { return clock.Reading{Up: time.Hour} }})
+		c.describe(drivers.Description{Formats: []*drivers.Format{{Codec: drivers.Opus, ClockHz: 48000}}})
+		c.missed(0, cause)
+		if n := c.lossesIn(time.Hour); n != want {
+			t.Errorf("%q counts as %d losses of sound, want %d", cause, n, want)
 		}
 	}
 }
