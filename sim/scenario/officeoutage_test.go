@@ -169,7 +169,7 @@ func (s *story) told(t *testing.T, office *Office, device string) {
 		switch {
 		case strings.HasPrefix(e.Type, "session."):
 			sessions = append(sessions, e.Type+" "+e.Body.Session)
-		case e.Body.Ch == "spare":
+		case e.Body.Ch == "spare" && e.Body.Code == "microphone.gone":
 			alarms = append(alarms, e.Type+" "+e.Body.Code+" "+e.Body.Ch)
 		}
 	}

@@ -75,9 +75,6 @@ func clips(t *testing.T, scenes []scene) map[[2]string]string {
 	return files
 }
 
-// onset is how long after its first picture the fault of a scene begins.
-func (s scene) onset() time.Duration { return time.Duration(s.before) * calmLength }
-
 // play sends a scene from its beginning until the publisher is stopped.
 func (s scene) play(t *testing.T, r *Relay, files map[[2]string]string) *Publisher {
 	t.Helper()
