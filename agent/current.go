@@ -80,6 +80,16 @@ func (c *current) resume(at int64, up time.Duration) {
 	}
 }
 
+// resumed is the media time at which the last break ended, 0 without one.
+func (c *current) resumed() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.breaks); n > 0 {
+		return time.Duration(max(0, c.breaks[n-1].To)) * time.Microsecond
+	}
+	return 0
+}
+
 func (c *current) setDetails(d web.Details) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,7 +114,7 @@ func (c *current) shown(state string, now time.Duration) *web.Running {
 	defer c.mu.Unlock()
 	r := &web.Running{
 		ID: c.id, State: state, Opened: stamp(c.opened), Trigger: string(c.by), Continues: c.continues, Details: c.details,
-		ElapsedMS: (now - c.trigger).Milliseconds(), Marks: append([]web.Mark{}, c.marks...), Breaks: append([]web.Break{}, c.breaks...), Missing: []string{},
+		ElapsedMS: (now - c.trigger).Milliseconds(), PrerollMS: c.lag.preroll.Milliseconds(), Marks: append([]web.Mark{}, c.marks...), Breaks: append([]web.Break{}, c.breaks...), Missing: []string{},
 	}
 	paused := c.paused
 	if c.pauseUp > 0 {
@@ -130,7 +140,7 @@ func (c *current) row(state string, body evidence.Body) web.Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := web.Session{
-		ID: c.id, State: state, Body: body, Opened: stamp(c.opened), DurationUS: st.Media.Microseconds(), Trigger: string(c.by), Continues: c.continues,
+		ID: c.id, State: state, Body: body, Opened: stamp(c.opened), DurationUS: st.Media.Microseconds(), PrerollUS: c.lag.preroll.Microseconds(), Trigger: string(c.by), Continues: c.continues,
 		Case: c.details.Case, Matter: matterText(c.details.Matter), Officers: c.details.Officers, Flags: c.details.Flags,
 		Breaks: append([]web.Break{}, c.breaks...), Marks: append([]web.Mark{}, c.marks...), Disks: st.Disks,
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	cdpage "github.com/chromedp/cdproto/page"
@@ -37,6 +38,7 @@ func looks() []look {
 		{"idle", "/", "document.querySelectorAll('.channel').length === 3", nil},
 		{"recording", "/", at("recording"), recording},
 		{"impaired", "/", "document.querySelectorAll('.fault').length === 2", func(f *fake) { recording(f); trouble(f) }},
+		{"impaired-three", "/", "document.querySelectorAll('.fault').length === 3", func(f *fake) { recording(f); trouble(f); third(f) }},
 		{"paused", "/", at("paused"), func(f *fake) { recording(f); _ = f.Pause(context.Background(), "王某", "休息") }},
 		{"fault", "/", at("fault"), func(f *fake) {
 			trouble(f)
@@ -58,6 +60,12 @@ func looks() []look {
 		{"login", "/login", "document.readyState === 'complete'", nil},
 		{"missing", "/nothing", "document.readyState === 'complete'", nil},
 	}
+}
+
+func third(f *fake) {
+	f.now(f.State().State, func(s *State) {
+		s.Faults = append(s.Faults, Fault{"clock.unverified", "warning", "", opened.Format(time.RFC3339), Text{"时钟未校准，误差未知", "The clock is not set by anything: its error is unknown"}, Text{"请检查网络和校时服务器", "Check the network and the time server"}})
+	}, f.State().Can...)
 }
 
 // Pictures for review in out/screenshots, and what a machine can see: nothing is wider than the
@@ -150,9 +158,11 @@ const tooSmall = `[...document.querySelectorAll("a, button, input, select")].fil
 }).map(e => e.id + " " + e.textContent + " " + Math.round(e.getBoundingClientRect().height))`
 
 // outOfSight lists what an officer needs at once on a 7-inch panel and does not see whole.
-const outOfSight = `[...document.querySelectorAll("#bar, .channel, .fault, #details label, #start, #pause, #resume, #mark, #stop, #agenda button[aria-current], footer > *")].filter(e => {
+const outOfSight = `[...document.querySelectorAll("#bar, .channel, .fault, #marktext, #details label, #start, #pause, #resume, #mark, #stop, #agenda button[aria-current], footer > *")].filter(e => {
+  const faults = document.querySelectorAll(".fault").length;
+  if (e.className === "fault" && faults > 2 && !document.getElementById("morefaults").hidden) return false; // a word leads there
   const box = e.getBoundingClientRect();
-  const sight = (e.closest("section") || document.documentElement).getBoundingClientRect();
+  const sight = (e.closest("#faultbox, section") || document.documentElement).getBoundingClientRect();
   return box.width > 0 && (box.top < sight.top - 1 || box.bottom > Math.min(innerHeight, sight.bottom) + 1 || box.right > innerWidth);
 }).map(e => e.tagName + " " + e.id + " " + e.textContent.slice(0, 30))`
 

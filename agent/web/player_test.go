@@ -81,6 +81,9 @@ func TestPlayer(t *testing.T) {
 	f.store[0].DurationUS, f.store[0].Spans = 9e6, nil
 	for i, start := range []float64{0, 5} {
 		b, s := film(t, start)
+		if i == 0 {
+			s.Fragments[0].From += 6000 // no channel begins at the very µs of the others
+		}
 		s.N, s.File, f.bytes[i] = int64(i+1), fmt.Sprintf("face-%05d.mp4", i+1), b
 		f.segments = append(f.segments, s)
 	}
@@ -90,6 +93,8 @@ func TestPlayer(t *testing.T) {
 	run(t, ctx, "open", chromedp.EmulateViewport(1024, 600), chromedp.Navigate(url+"/login"), chromedp.SendKeys("[name=name]", "王某"), chromedp.SendKeys("[name=password]", "correct horse"+kb.Enter),
 		truth("location.pathname === '/'"), chromedp.Navigate(url+one[len("/api/v1"):]), enabled("play"))
 	run(t, ctx, "the first picture is there", truth("[...document.querySelectorAll('video')].every(v => v.readyState >= 2 && v.videoWidth === 320)"))
+	run(t, ctx, "also right at the beginning", chromedp.Evaluate("(s => { s.value = 0; s.dispatchEvent(new Event('input')); })(document.getElementById('seek'))", nil),
+		truth("[...document.querySelectorAll('video')].every(v => v.readyState >= 2 && !v.seeking) && [...document.querySelectorAll('.say')].every(e => e.textContent === '')"))
 	run(t, ctx, "it plays", focus("play"), chromedp.KeyEvent(kb.Enter), text("play", "暂停播放"), text("at", "0:00:02"), truth(time2+" < 0.5"), chromedp.Evaluate("(s => { s.value = '2'; s.dispatchEvent(new Event('change')); })(document.getElementById('speed'))", nil))
 	run(t, ctx, "over the gap into the next file", text("at", "0:00:05"), truth("[...document.querySelectorAll('video')].every(v => v.currentTime > 5 && !v.paused && v.buffered.length === 2)"))
 	run(t, ctx, "to the end", text("at", "0:00:09"), text("play", "播放"), truth("!document.getElementById('play').textContent.includes('暂停')"))

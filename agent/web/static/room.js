@@ -30,6 +30,7 @@ function show(s) {
   keyed($("channels"), s.channels, (c) => c.id, tile, (e, c) => fill(e, c, s));
   keyed($("faults"), s.faults, (f) => f.code + "/" + f.ch, faultCard, faultFill);
   $("nofaults").hidden = s.faults.length > 0;
+  below();
   marks(s.session);
   agenda(s);
   buttons(s);
@@ -66,6 +67,16 @@ function faultFill(e, f) {
   put(e.querySelector(".do"), say(f.do));
   put(e.querySelector(".since"), (f.ch ? f.ch + " · " : "") + t("自 ", "since ") + clock(f.since));
 }
+
+/** Says how many faults are below the edge of their box. */
+function below() {
+  const edge = $("faultbox").getBoundingClientRect().bottom + 1;
+  const n = [...$("faults").children].filter((e) => e.getBoundingClientRect().bottom > edge).length;
+  $("morefaults").hidden = n === 0;
+  put($("morefaults"), t(`▾ 下面还有 ${n} 项`, `▾ ${n} more below`));
+}
+$("faultbox").addEventListener("scroll", below);
+window.addEventListener("resize", below);
 
 /** Marks by the clock above, which begins at the trigger; their own times begin with the pre-roll. */
 function marks(session) {
