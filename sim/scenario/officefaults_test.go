@@ -202,7 +202,6 @@ func TestOfficeFaults(t *testing.T) {
 // delays names as a fault what is one: a publisher that this machine held up for a while.
 func delays(t *testing.T, relay *Relay, scenes []scene, first map[string]time.Time, faults map[string]*officeFault) {
 	t.Helper()
-	const noticed = 500 * time.Millisecond // of 30 s these are the half picture per second that is tolerated
 	for _, s := range scenes {
 		if s.path == "hall" || s.path == "gate" {
 			continue // interrupted on purpose
@@ -216,7 +215,7 @@ func delays(t *testing.T, relay *Relay, scenes []scene, first map[string]time.Ti
 			}
 		}
 		t.Logf("%s was sent at most %v late", s.path, late.Round(time.Millisecond))
-		if late > noticed {
+		if late > stallNoticed {
 			figure(t, "this machine held %s up for %v at %s", s.path, late.Round(time.Millisecond), at.Format("15:04:05"))
 			for _, f := range faults {
 				for _, device := range []string{"room-cameras", "room-simulated"} {
