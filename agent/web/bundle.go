@@ -93,7 +93,8 @@ func bundleReadme(id string) string {
 
 核验：
 1. 解压，保持文件夹名 ` + id + ` 不变，不要在其中增删改任何文件。
-2. 另行从录制单位取得受信任的设备证书（或其上级证书），放入一个文件夹，例如 trust。
+2. 另行从录制单位取得受信任的设备证书（或其上级证书），放入一个文件夹，例如 trust，
+   文件名以 .pem 结尾（设备证书可在设备上用 minglu-agent trust 打印）。
    不要使用本 ZIP 内的 device.pem：它只说明由谁签名，不能为自己担保。
 3. 运行：minglu-agent verify --trust trust ` + id + `
    结果 0：完好、已签名、完整；3：内容可信，但有需说明之处（暂停、缺口等，逐项列出）；
@@ -109,8 +110,9 @@ the device's certificate (device.pem).
 To verify:
 1. Unpack it. Keep the name of the folder, ` + id + `; add, change and remove nothing in it.
 2. Get the trusted certificate of the device, or that of its authority, from the body that recorded,
-   by another way than this ZIP, and put it in a folder, say trust. The device.pem in here tells who
-   signed; it cannot vouch for itself.
+   by another way than this ZIP, and put it in a folder, say trust, as a file ending in .pem (on the
+   device, minglu-agent trust prints its own). The device.pem in here tells who signed; it cannot
+   vouch for itself.
 3. Run: minglu-agent verify --trust trust ` + id + `
    Result 0: intact, signed and whole; 3: genuine, with something to explain (breaks, gaps; each is
    listed); 1: something is altered, missing or foreign; 2: not checkable.

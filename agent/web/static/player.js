@@ -8,6 +8,7 @@ const BEHIND = 20e6;
 const LEAD = 12e6; // a seek fetches from here before it, so that a keyframe is in it
 const CHUNK = 4 << 20; // bytes fetched at once
 const NEAR = 1e5; // a part that begins this soon is there: channels do not begin at the same µs
+const TOGETHER = 2e6; // the head stands first where all channels have begun, if that is so soon
 const DRIFT = 0.25; // s a channel may be off the common time before it is set right
 
 /** The type for MSE. Browsers know Opus by its WebM name in small letters. */
@@ -211,7 +212,9 @@ export class Player {
     this.channels = media.map((m) => new Channel(m, () => this.step()));
     place.replaceChildren(...this.channels.map((c) => c.box));
     this.end = Math.max(0, ...this.channels.map((c) => c.end));
-    this.at = Math.min(...this.channels.filter((c) => c.parts.length).map((c) => c.parts[0].from), this.end);
+    const begins = this.channels.filter((c) => c.parts.length).map((c) => c.parts[0].from);
+    const first = Math.min(...begins, this.end);
+    this.at = Math.max(first, ...begins.filter((b) => b <= first + TOGETHER));
     this.playing = false;
     this.rate = 1;
     for (const c of this.channels) c.seek(this.at);
