@@ -12,7 +12,6 @@ help: ## this list
 build: ## the three programs in bin/
 	go build -trimpath -o bin/minglu-agent ./agent
 	go build -trimpath -o bin/minglu-provisioning ./provisioning
-	go build -trimpath -o bin/minglu-provisioning ./provisioning
 	go build -trimpath -o bin/minglu-sim ./sim
 
 run: build ## a whole simulated room; ctrl-C seals and verifies
