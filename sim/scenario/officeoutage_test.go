@@ -141,7 +141,7 @@ func TestOfficeOutage(t *testing.T) {
 		third = st.Session.ID
 		return st.Session.Continues == second
 	})
-	// The room records on before it looks after the one that was cut.
+	// The room records on while it looks after the one that was cut: either may be told first.
 	s.sessions = append(s.sessions, report.SessionOpened+" "+third, report.SessionRecovered+" "+second)
 	office.Restart()
 	s.WaitLive(20 * time.Second)
@@ -173,7 +173,11 @@ func (s *story) told(t *testing.T, office *Office, device string) {
 			alarms = append(alarms, e.Type+" "+e.Body.Code+" "+e.Body.Ch)
 		}
 	}
-	if !slices.Equal(sessions, s.sessions) {
+	either := slices.Clone(s.sessions)
+	if i := slices.IndexFunc(either, func(x string) bool { return strings.HasPrefix(x, report.SessionRecovered) }); i > 0 {
+		either[i-1], either[i] = either[i], either[i-1]
+	}
+	if !slices.Equal(sessions, s.sessions) && !slices.Equal(sessions, either) {
 		t.Errorf("of sessions the office was told\n%s\nand what happened is\n%s", strings.Join(sessions, "\n"), strings.Join(s.sessions, "\n"))
 	}
 	if !slices.Equal(alarms, s.alarms) {
