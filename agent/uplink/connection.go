@@ -65,12 +65,15 @@ func (u *Uplink) connection(ctx context.Context) (up bool, err error) {
 	}
 	u.connects.Add(1)
 	u.setConnected(true)
+	u.storm.log.Info("reporting to the office")
 	defer u.setConnected(false)
 	s := &session{Uplink: u, l: l, subscribed: time.Now()}
 	for i := range s.snapshots {
 		s.snapshots[i] = snapshot{every: u.o.HealthEvery, due: true}
 	}
 	s.snapshots[1].every *= complianceEvery
+	// Asked to stop while a packet does not leave: the network is not waited for longer than a goodbye takes.
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(2*grace, l.cut) })()
 	if err = s.report(ctx); err == nil {
 		s.goodbye()
 		l.bye()

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // Run reports until ctx ends; then it writes what is queued, says goodbye if it is connected, and
@@ -35,13 +38,38 @@ func (u *Uplink) connections(ctx context.Context) {
 		if up && time.Since(began) > u.o.Timeout { // it worked for a while
 			wait = u.o.RetryMin
 		}
-		u.storm.warn("no connection to the office, trying again", "err", err, "wait", wait)
+		args := []any{"err", err, "wait", wait}
+		if hint := remedy(err); hint != "" {
+			args = append(args, "do", hint)
+		}
+		u.storm.warn("no connection to the office, trying again", args...)
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait/2 + rand.N(wait/2+1)): // a county's rooms do not all come back at once
 		}
 	}
+}
+
+// remedy tells whoever sets a room up what to do about err, where that is known. The client's errors
+// wrap no cause, only its text.
+func remedy(err error) string {
+	for _, r := range [...]struct{ part, do string }{
+		{"unknown authority", "put the certificate that vouches for the office into a file and name it in mqtt.ca"},
+		{"certificate is valid for", "let mqtt.url name the office as its certificate does"},
+		{"certificate is not valid for", "let mqtt.url name the office as its certificate does"},
+		{"doesn't contain any IP SANs", "let mqtt.url name the office as its certificate does"},
+		{"has expired or is not yet valid", "check this device's clock, then the office's certificate"},
+		{"does not look like a TLS handshake", "the office does not speak TLS there: check the port of mqtt.url"},
+		{packets.ErrorRefusedNotAuthorised.Error(), "take name and password for mqtt.url from minglu-provisioning device add"},
+		{packets.ErrorRefusedBadUsernameOrPassword.Error(), "take name and password for mqtt.url from minglu-provisioning device add"},
+		{"network Error : EOF", "if the office asks for TLS, write mqtts:// in mqtt.url"},
+	} {
+		if strings.Contains(err.Error(), r.part) {
+			return r.do
+		}
+	}
+	return ""
 }
 
 // watch raises and clears FaultFull, away from whoever calls Publish: a fault may end in a Publish.
