@@ -71,6 +71,12 @@ func asked(err error) error {
 func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return a.loop.Run(ctx) })
 	g.Go(func() error { return a.web.Run(ctx) })
+	g.Go(func() error {
+		if addr := a.web.Addr(ctx); addr != "" {
+			a.log.Info("the room's page is open", "address", addr)
+		}
+		return nil
+	})
 	g.Go(func() error { return a.clock.Run(ctx) })
 	g.Go(func() error { return a.capture.Run(ctx) })
 	g.Go(func() error { return a.health.Run(ctx) })
