@@ -90,7 +90,7 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 			return serve(ctx, cfg, slog.New(slog.NewTextHandler(stderr, nil)), nil)
 		})
 	case "device add <NAME>":
-		err = withConfig(c.Device.Add.Config, func(cfg *config.Config) error { return addDevices(cfg, c.Device.Add.Names, stdout) })
+		err = withConfig(c.Device.Add.Config, func(cfg *config.Config) error { return addDevices(cfg, c.Device.Add.Names, stdout, stderr) })
 	case "device list":
 		err = withConfig(c.Device.List.Config, func(cfg *config.Config) error { return listDevices(cfg, stdout) })
 	case "user add <name>":
@@ -149,7 +149,7 @@ func withConfig(file string, do func(*config.Config) error) error {
 	return do(cfg)
 }
 
-func addDevices(cfg *config.Config, names []string, stdout io.Writer) error {
+func addDevices(cfg *config.Config, names []string, stdout, stderr io.Writer) error {
 	book, err := users.Open(users.Devices, cfg.Devices, nil)
 	if err != nil {
 		return err
@@ -163,7 +163,12 @@ func addDevices(cfg *config.Config, names []string, stdout io.Writer) error {
 			return err
 		}
 	}
-	return nil
+	scheme, ca := "mqtt", ""
+	if cfg.MQTT.TLS != nil {
+		scheme, ca = "mqtts", ", ca: office.pem"
+	}
+	_, err = fmt.Fprintf(stderr, "写入各房间的 agent.yaml · into each room's agent.yaml:\n  mqtt: {url: \"%s://NAME:PASSWORD@%s\"%s}\n", scheme, cfg.MQTT.Listen, ca)
+	return err
 }
 
 func listDevices(cfg *config.Config, stdout io.Writer) error {
