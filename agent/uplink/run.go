@@ -51,6 +51,9 @@ func (u *Uplink) connections(ctx context.Context) {
 	}
 }
 
+// refusedDo also holds after the password was mended: the office cannot tell that from guessing.
+const refusedDo = "take name and password for mqtt.url from minglu-provisioning device add; after several failures the office lets none in from here for up to 15 minutes"
+
 // remedy tells whoever sets a room up what to do about err, where that is known. The client's errors
 // wrap no cause, only its text.
 func remedy(err error) string {
@@ -61,8 +64,8 @@ func remedy(err error) string {
 		{"doesn't contain any IP SANs", "let mqtt.url name the office as its certificate does"},
 		{"has expired or is not yet valid", "check this device's clock, then the office's certificate"},
 		{"does not look like a TLS handshake", "the office does not speak TLS there: check the port of mqtt.url"},
-		{packets.ErrorRefusedNotAuthorised.Error(), "take name and password for mqtt.url from minglu-provisioning device add"},
-		{packets.ErrorRefusedBadUsernameOrPassword.Error(), "take name and password for mqtt.url from minglu-provisioning device add"},
+		{packets.ErrorRefusedNotAuthorised.Error(), refusedDo},
+		{packets.ErrorRefusedBadUsernameOrPassword.Error(), refusedDo},
 		{"network Error : EOF", "if the office asks for TLS, write mqtts:// in mqtt.url"},
 	} {
 		if strings.Contains(err.Error(), r.part) {

@@ -85,7 +85,7 @@ export const fails = (r) => el("ul", { class: "fails" }, ...r.failed.map((f) => 
 
 const whys = {
   malformed: ["格式不符", "malformed"], foreign: ["冒用其他设备", "another device's"], newer: ["版本更新，请升级管理端", "newer version: update the office"], number: ["编号不可信", "impossible number"],
-  oversized: ["超长", "oversized"], login: ["口令错误或未登记", "wrong password, or not registered"], held: ["失败过多被暂缓", "held off after failures"], "no-login": ["连接后未登录，多为 TLS 证书或 mqtt:// 与 mqtts:// 不符", "never logged in: mostly a certificate the room does not trust, or mqtt:// for mqtts://"], "client-id": ["客户端标识不是设备名", "client id is not the device"],
+  oversized: ["超长", "oversized"], login: ["口令错误或未登记", "wrong password, or not registered"], held: ["失败过多被暂缓，最长 15 分钟", "held off after failures, for up to 15 minutes"], "no-login": ["连接后未登录，多为 TLS 证书或 mqtt:// 与 mqtts:// 不符", "never logged in: mostly a certificate the room does not trust, or mqtt:// for mqtts://"], "client-id": ["客户端标识不是设备名", "client id is not the device"],
   will: ["遗嘱主题不符", "Will for another topic"], subscribe: ["订阅越权", "subscription not allowed"], protocol: ["协议错误", "protocol error"],
 };
 export const why = (w) => t(...(whys[w] || [w, w]));
