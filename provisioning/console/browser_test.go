@@ -60,6 +60,18 @@ func act(t *testing.T, ctx context.Context, what string, actions ...chromedp.Act
 	}
 }
 
+// click clicks, again when the page was exchanged between looking for the element and touching it.
+func click(sel string) chromedp.Action {
+	return chromedp.ActionFunc(func(ctx context.Context) (err error) {
+		for range 20 {
+			if err = chromedp.Click(sel).Do(ctx); err == nil || !strings.Contains(err.Error(), "Could not find node") {
+				return err
+			}
+		}
+		return err
+	})
+}
+
 // truth waits until the JavaScript expression holds, over navigations too.
 func truth(js string) chromedp.Action {
 	return chromedp.ActionFunc(func(ctx context.Context) error {
@@ -95,13 +107,13 @@ func TestWhatAManagerDoes(t *testing.T) {
 		truth("document.querySelector('#items tbody tr td:nth-child(5) .basis.rule')?.textContent === '司法规定'"), truth("[...document.querySelectorAll('#items .basis.default')].every(e => e.textContent === '本系统默认')"),
 		shows("#items tbody", "1 份"), shows("#items tbody", "≥ 2 份"), shows("#items tbody", "最高检 2006 (一)4 双份同期"), shows("#items tbody", "实测 1，低于 2"), shows("#items tbody", "建议整改"), shows("#items tbody tr:first-child .do", "请检查磁盘连接"), shows("#items tbody", "原文待核"),
 		shows("#events", "并市监罚〔2026〕12号"), shows("#events .hole", "缺 3 条：№ 3 至 5"), shows("#problems", "№ 3 至 5"), shows("#problems", "格式不符 × 1"))
-	act(t, ctx, "only what fails", chromedp.Click("[name=show][value=fail]"), truth("document.querySelectorAll('#items tbody tr').length === 3"),
+	act(t, ctx, "only what fails", click("[name=show][value=fail]"), truth("document.querySelectorAll('#items tbody tr').length === 3"),
 		chromedp.KeyEvent(kb.ArrowRight), truth("document.querySelectorAll('#items tbody tr').length === 1"), shows("#items tbody", "没有可读的寿命信息"))
 	act(t, ctx, "what was refused", chromedp.Navigate(o.url+"/refused"), shows("#refused tbody", "格式不符"), shows("#refused tbody", "口令错误"))
 	act(t, ctx, "events", chromedp.Navigate(o.url+"/events"), truth("document.querySelectorAll('#events li').length === 4"), chromedp.SetValue("[name=type]", "alarm."),
 		chromedp.Evaluate("document.querySelector('[name=type]').dispatchEvent(new Event('input', {bubbles: true}))", nil), truth("document.querySelectorAll('#events li').length === 1"))
-	act(t, ctx, "English stays", chromedp.Click("#lang"), shows("h1", "Events"), chromedp.Navigate(o.url+"/rooms/room-3"), shows("#items tbody", "Two copies written at the same time"), shows("#items tbody", "our default"), chromedp.Click("#lang"), shows("h2", "合规检查"))
-	act(t, ctx, "out", chromedp.Click("#logout"), truth("location.pathname === '/login'"), chromedp.Navigate(o.url), truth("location.pathname === '/login'"))
+	act(t, ctx, "English stays", click("#lang"), shows("h1", "Events"), chromedp.Navigate(o.url+"/rooms/room-3"), shows("#items tbody", "Two copies written at the same time"), shows("#items tbody", "our default"), click("#lang"), shows("h2", "合规检查"))
+	act(t, ctx, "out", click("#logout"), truth("location.pathname === '/login'"), chromedp.Navigate(o.url), truth("location.pathname === '/login'"))
 }
 
 // TestWithinSeconds: a fault appears and clears on open pages without a touch, and silence is no pass.
