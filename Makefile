@@ -31,7 +31,10 @@ race: ## fast tests under the race detector (needs a C compiler)
 fuzz: ## each fuzz target for FUZZTIME
 	FUZZTIME=$(FUZZTIME) tools/fuzz
 
-bench: ## benchmarks with memory
+bench: ## what recording costs, beside ffmpeg: 80 minutes; BENCH=-short for less than one
+	go run ./sim/bench $(BENCH)
+
+microbench: ## benchmarks of packages with memory
 	go test -run '^$$' -bench . -benchmem -timeout 20m ./agent/... ./drivers/... ./provisioning/...
 
 soak: tools ## kill -9 at SOAK_KILLS random moments; an office away for OUTAGE; NORMAL of undisturbed running
@@ -52,4 +55,4 @@ tools: ## install what the tests need (apt, npm)
 clean: ## remove what was built
 	rm -rf bin out var
 
-.PHONY: help build run test check race fuzz bench soak hil lint cross tools clean
+.PHONY: help build run test check race fuzz bench microbench soak hil lint cross tools clean
