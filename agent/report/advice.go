@@ -39,7 +39,7 @@ var advice = map[string]Text{
 	"mic.clipping":    {"请降低麦克风增益或移远麦克风", "Lower the microphone's gain or move it away"},
 	"mic.snr":         {"请将麦克风移近说话人，关闭空调等噪声源", "Move the microphone nearer to who speaks; turn off what hums"},
 	"rec":             {"请设备管理员检查磁盘和日志", "Let the equipment manager check disks and log"},
-	"rec.copies":      {"请接好第二块磁盘并检查其状态", "Connect the second disk and check its state"},
+	"rec.copies":      {"两份须写在两块独立的磁盘上：请接好第二块磁盘，或在 agent.yaml 中改用另一块磁盘的目录", "The two copies must be on two disks: connect the second one, or name a folder on another disk in agent.yaml"},
 	"rec.gaps":        {"请查看会话的缺口原因（摄像机断线、磁盘），并在记录中说明", "See why the session has gaps (camera, disk), and state it in the record"},
 	"rec.drops":       {"请检查摄像机到本机的网络", "Check the network between camera and device"},
 	"rec.hours":       {"请归档旧会话后腾出空间，或更换更大的磁盘", "Archive old sessions to free space, or use a larger disk"},

@@ -169,7 +169,7 @@ func (it *Item) settled(mem *memory, good bool, m *Measurement, value Value, now
 		mem.goodAt = now
 	}
 	if mem.bad && (mem.goodAt < 0 || now-mem.goodAt < settle) {
-		return Fail, value, Text{"实测 " + value.String() + it.unit() + "，要求 " + it.limit(), "measured " + value.String() + it.unit() + ", required " + it.limit()}
+		return Fail, value, Text{"实测 " + value.String() + it.unitZh() + "，要求 " + it.limit(), "measured " + value.String() + it.unit() + ", required " + it.limit()}
 	}
 	mem.bad = false
 	return Pass, value, Text{}
@@ -278,6 +278,37 @@ func (it *Item) unit() string {
 		return ""
 	}
 	return " " + it.Unit
+}
+
+// unitZh is the unit as it stands in a Chinese sentence; those of the SI stay as they are.
+func (it *Item) unitZh() string {
+	switch it.Unit {
+	case "ratio":
+		return ""
+	case "copies":
+		return " 份"
+	case "views":
+		return " 路"
+	case "frame/s":
+		return " 帧/秒"
+	case "sessions":
+		return " 次"
+	case "1/h":
+		return " 次/小时"
+	case "sets":
+		return " 套"
+	case "sets/officer":
+		return " 套/人"
+	case "rooms":
+		return " 间"
+	case "h":
+		return " 小时"
+	case "d":
+		return " 天"
+	case "grade":
+		return " 级"
+	}
+	return it.unit()
 }
 
 // limit is the limit in words of mathematics.

@@ -174,14 +174,6 @@ func TestOpenAPI(t *testing.T) {
 	}
 }
 
-func TestCuresAreInTheCatalogue(t *testing.T) {
-	for item, code := range cure {
-		if f := report.Find(code); strings.Contains(f.Text.En, "Unknown fault") {
-			t.Errorf("%s: the catalogue has no %q", item, code)
-		}
-	}
-}
-
 func TestStreamTellsChanges(t *testing.T) {
 	o := open(t, true)
 	r, err := http.NewRequest("GET", o.url+"/api/v1/stream", nil)

@@ -105,7 +105,7 @@ func TestWhatAManagerDoes(t *testing.T) {
 	act(t, ctx, "to the room by keyboard", chromedp.Focus("#faillist a"), chromedp.KeyEvent(kb.Enter), truth("location.pathname === '/rooms/room-3'"), shows("#title", "询问室三"), shows("#class", "不合格"),
 		truth("document.querySelectorAll('#items tbody tr').length === 7"),
 		truth("document.querySelector('#items tbody tr td:nth-child(5) .basis.rule')?.textContent === '司法规定'"), truth("[...document.querySelectorAll('#items .basis.default')].every(e => e.textContent === '本系统默认')"),
-		shows("#items tbody", "1 份"), shows("#items tbody", "≥ 2 份"), shows("#items tbody", "最高检 2006 (一)4 双份同期"), shows("#items tbody", "实测 1，低于 2"), shows("#items tbody", "建议整改"), shows("#items tbody tr:first-child .do", "请检查磁盘连接"), shows("#items tbody", "原文待核"),
+		shows("#items tbody", "1 份"), shows("#items tbody", "≥ 2 份"), shows("#items tbody", "最高检 2006 (一)4 双份同期"), shows("#items tbody", "实测 1，低于 2"), shows("#items tbody", "建议整改"), shows("#items tbody tr:first-child .do", "两块独立的磁盘"), shows("#items tbody", "原文待核"),
 		shows("#events", "并市监罚〔2026〕12号"), shows("#events .hole", "缺 3 条：№ 3 至 5"), shows("#problems", "№ 3 至 5"), shows("#problems", "格式不符 × 1"))
 	act(t, ctx, "only what fails", click("[name=show][value=fail]"), truth("document.querySelectorAll('#items tbody tr').length === 3"),
 		chromedp.KeyEvent(kb.ArrowRight), truth("document.querySelectorAll('#items tbody tr').length === 1"), shows("#items tbody", "没有可读的寿命信息"))
