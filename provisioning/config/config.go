@@ -134,7 +134,7 @@ func Parse(file string, data []byte) (*Config, error) {
 }
 
 func defaults() *Config {
-	return &Config{Name: "明录管理端 · Minglu office", State: "state", Web: Web{Listen: DefaultWeb, Auth: "login"}, MQTT: MQTT{Listen: DefaultMQTT},
+	return &Config{Name: "明录管理端 · Minglu office", State: "office", Web: Web{Listen: DefaultWeb, Auth: "login"}, MQTT: MQTT{Listen: DefaultMQTT},
 		Keep: Keep{DefaultDays, DefaultPerRoom}}
 }
 
@@ -239,7 +239,7 @@ func (c *Config) paths(file string) error {
 		}
 		return filepath.Join(dir, path)
 	}
-	c.State = in(dir, c.State, "state")
+	c.State = in(dir, c.State, "office")
 	c.Users = in(dir, c.Users, filepath.Join(c.State, "users.json"))
 	c.Devices = in(dir, c.Devices, filepath.Join(c.State, "devices.json"))
 	for _, t := range []*TLS{c.Web.TLS, c.MQTT.TLS} {

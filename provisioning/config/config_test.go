@@ -11,7 +11,7 @@ func TestExampleIsGood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.State != "/etc/minglu/state" || c.Users != "/etc/minglu/state/users.json" || c.Web.Listen != DefaultWeb || c.Keep.PerRoom != DefaultPerRoom {
+	if c.State != "/etc/minglu/office" || c.Users != "/etc/minglu/office/users.json" || c.Web.Listen != DefaultWeb || c.Keep.PerRoom != DefaultPerRoom {
 		t.Errorf("%+v", c)
 	}
 }
