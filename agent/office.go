@@ -94,6 +94,7 @@ func (a *agent) reportState() report.State {
 	r := report.State{Boot: a.boot, T: now.T, Room: a.cfg.Device.Room, Body: &body, State: shownState(st), Since: wall(now, st.Since), Version: buildVersion(), Run: a.runID}
 	if c := a.running(); c != nil {
 		r.Session = c.id
+		r.Body = a.sessionEvent(c).Body
 	}
 	for f, since := range a.loop.Faults() {
 		r.Faults = append(r.Faults, report.ActiveFault{Code: f.Code, Ch: f.Ch, Since: since})
@@ -110,6 +111,9 @@ func (a *agent) sessionEvent(c *current) report.SessionEvent {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	body := a.reportBody()
+	if c.details.Body != nil {
+		body = report.Body(*c.details.Body)
+	}
 	e := report.SessionEvent{Session: c.id, Trigger: string(c.by), Continues: c.continues, Body: &body, Case: c.details.Case, Matter: matterText(c.details.Matter)}
 	for _, o := range c.details.Officers {
 		e.Officers = append(e.Officers, report.Officer{Name: o.Name, Credential: o.Credential})
@@ -134,6 +138,9 @@ func (a *agent) command(ctx context.Context, c report.Command) uplink.Answer {
 	switch c.Do {
 	case report.DoStart:
 		d := room.Details{Case: c.Case, Matter: c.Matter}
+		if c.Body != nil {
+			d.Body = room.Body(*c.Body)
+		}
 		for _, o := range c.Officers {
 			d.Officers = append(d.Officers, room.Officer(o))
 		}

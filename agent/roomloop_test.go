@@ -9,8 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"minglu/agent/evidence"
 	"minglu/agent/report"
 	"minglu/agent/room"
+	"minglu/agent/web"
 	"minglu/drivers"
 )
 
@@ -110,5 +112,18 @@ func TestLatestKeepsTheNewest(t *testing.T) {
 	}
 	if got := <-c; got != 4 {
 		t.Errorf("got %d, want the last of 0 to 4", got)
+	}
+}
+
+// A session may belong to another body than the room's own: what the request says reaches the record.
+func TestDetailsKeepTheBody(t *testing.T) {
+	body := evidence.Body{Name: "某县应急管理局", USCC: "111400000000000000", System: "应急管理"}
+	d := web.Details{Case: "7", Matter: web.Matter{ID: "m1", Version: "2"}, Officers: []web.Officer{{Name: "王某", Credential: "001"}}, Body: &body, Flags: []string{"drill"}}
+	got := webDetails(roomDetails(d))
+	if got.Body == nil || *got.Body != body || got.Case != "7" || got.Matter.Name != "m1@2" || len(got.Officers) != 1 || len(got.Flags) != 1 {
+		t.Errorf("webDetails(roomDetails()) = %+v", got)
+	}
+	if got := webDetails(roomDetails(web.Details{})); got.Body != nil {
+		t.Errorf("nobody named a body, and it is %v", got.Body)
 	}
 }

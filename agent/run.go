@@ -211,6 +211,10 @@ func (a *agent) recordOn(pending []recovery.Open) {
 
 // cutDetails is whose session it was.
 func cutDetails(p recovery.Open) (d room.Details) {
+	var o evidence.Open
+	if l, err := evidence.ParseLine(p.Info); err == nil && l.Decode(&o) == nil {
+		d.Body = room.Body(o.Body)
+	}
 	var e evidence.Details
 	l, err := evidence.ParseLine(p.Details)
 	if err != nil || l.Decode(&e) != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"minglu/agent/access"
+	"minglu/agent/evidence"
 	"minglu/agent/report"
 	"minglu/agent/room"
 	"minglu/agent/web"
@@ -90,7 +91,7 @@ func roomDetails(d web.Details) room.Details {
 		r.Officers = append(r.Officers, room.Officer(o))
 	}
 	if d.Body != nil {
-		r.Body = d.Body.USCC
+		r.Body = room.Body(*d.Body)
 	}
 	return r
 }
@@ -99,6 +100,10 @@ func webDetails(d room.Details) web.Details {
 	w := web.Details{Case: d.Case, Matter: web.Matter{Name: d.Matter}, Officers: []web.Officer{}, Flags: append([]string{}, d.Flags...)}
 	for _, o := range d.Officers {
 		w.Officers = append(w.Officers, web.Officer(o))
+	}
+	if d.Body != (room.Body{}) {
+		b := evidence.Body(d.Body)
+		w.Body = &b
 	}
 	return w
 }

@@ -8,11 +8,14 @@ type Event interface{ event() }
 // Officer names a person with the number of the enforcement credential.
 type Officer struct{ Name, Credential string }
 
+// Body is a law-enforcement body; rooms are shared, each session belongs to one.
+type Body struct{ Name, USCC, System string }
+
 // Details say whose session it is; each may be empty and completed later.
 type Details struct {
 	Case, Matter string
 	Officers     []Officer
-	Body         string // unified social credit code of the body, "" for the room's own
+	Body         Body // whose session it is; zero: the room's own. It is fixed once the session is open
 	Flags        []string
 }
 

@@ -141,7 +141,7 @@ func (m *machine) opened(session string) {
 }
 
 func (d Details) empty() bool {
-	return d.Case == "" && d.Matter == "" && len(d.Officers) == 0 && d.Body == "" && len(d.Flags) == 0
+	return d.Case == "" && d.Matter == "" && len(d.Officers) == 0 && d.Body == (Body{}) && len(d.Flags) == 0
 }
 
 // lost keeps the room wanting its session: tick tries to record on, as a continuation.
@@ -212,9 +212,6 @@ func (m *machine) complete(c Complete) {
 	}
 	if len(c.Details.Officers) > 0 {
 		d.Officers = c.Details.Officers
-	}
-	if c.Details.Body != "" {
-		d.Body = c.Details.Body
 	}
 	if len(c.Details.Flags) > 0 {
 		d.Flags = c.Details.Flags
