@@ -88,7 +88,7 @@ func (s scene) play(t *testing.T, r *Relay, files map[[2]string]string) *Publish
 	if s.filter != "" {
 		list.WriteString(entry(s.filter, faultLength))
 	}
-	list.WriteString(strings.Repeat(calm, 60))
+	list.WriteString(strings.Repeat(calm, 600))
 	name := filepath.Join(t.TempDir(), s.path+".txt")
 	if err := os.WriteFile(name, []byte(list.String()), 0o644); err != nil {
 		t.Fatal(err)
