@@ -69,7 +69,10 @@ func asked(err error) error {
 // goAll starts everything that lives beside the recorder. Only the room's loop and the pages may end
 // the agent; a device that fails is a fault, not an end.
 func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
-	g.Go(func() error { return a.loop.Run(ctx) })
+	g.Go(func() error {
+		a.awaitRecorder(ctx) // asked for a recording before it knows its disks, it could only say that there are none
+		return a.loop.Run(ctx)
+	})
 	g.Go(func() error { return a.web.Run(ctx) })
 	g.Go(func() error {
 		if addr := a.web.Addr(ctx); addr != "" {
@@ -138,10 +141,8 @@ func (a *agent) sealAll() {
 
 // begin does once what a start needs: it records on where a cut interrupted, then repairs beside it.
 func (a *agent) begin(ctx context.Context) error {
-	select {
-	case <-a.recorder.Ready():
-	case <-time.After(readyWithin):
-	case <-ctx.Done():
+	a.awaitRecorder(ctx)
+	if ctx.Err() != nil {
 		return nil
 	}
 	a.clock.Poll(ctx)
@@ -166,6 +167,15 @@ func (a *agent) begin(ctx context.Context) error {
 		a.repair(ctx)
 	}
 	return nil
+}
+
+// awaitRecorder returns once each disk has been looked at, or one hangs, or ctx ends.
+func (a *agent) awaitRecorder(ctx context.Context) {
+	select {
+	case <-a.recorder.Ready():
+	case <-time.After(readyWithin):
+	case <-ctx.Done():
+	}
 }
 
 // awaitDisks gives disks that are slow to appear time before anything is repaired without them (R4).

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,32 @@ const (
 	extShutdown   = 0x8004587D
 	extNoLogFlush = 2
 )
+
+// fiFreeze and fiThaw are FIFREEZE and FITHAW of linux/fs.h.
+const (
+	fiFreeze = 0xC0045877
+	fiThaw   = 0xC0045878
+)
+
+// Freeze makes each further write wait, as a disk does that hangs, until thaw is called; it may be called
+// more than once. A file system of another kind than ext4 goes on as before.
+func (d *Disk) Freeze() (thaw func(), err error) {
+	if d.fs != "ext4" {
+		return func() {}, nil
+	}
+	f, err := os.Open(d.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("scenario: freeze %s: %w", d, err)
+	}
+	if err := unix.IoctlSetInt(int(f.Fd()), fiFreeze, 0); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("scenario: freeze %s: %w", d, err)
+	}
+	return sync.OnceFunc(func() {
+		_ = unix.IoctlSetInt(int(f.Fd()), fiThaw, 0)
+		f.Close()
+	}), nil
+}
 
 // Fail makes each further access end in an error, as when a disk dies, and reports whether the kind of
 // file system can. Where it cannot, use Detach.
