@@ -254,3 +254,40 @@ func TestRealFiles(t *testing.T) {
 		t.Errorf("error %q does not say what was tried", err)
 	}
 }
+
+// TestCounting: what goes through a layer is counted, what fails is not.
+func TestCounting(t *testing.T) {
+	l, _, dir := setup(t)
+	c := durable.NewCounting(l)
+	f := durable.Files{Layer: c, Tmp: filepath.Join(dir, "tmp")}
+	if err := f.Create(filepath.Join(dir, "x"), []byte("12345")); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Stats(), (durable.Stats{Fsyncs: 2, Written: 5}); got != want {
+		t.Errorf("after one file %+v, want %+v: the file and its folder", got, want)
+	}
+	h, err := f.Append(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	before := c.Stats()
+	l.Before = func(op durabletest.Op) error {
+		if op.Verb == "datasync" {
+			return syscall.EIO
+		}
+		return nil
+	}
+	if _, err := h.Write([]byte("abc")); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Sync(); err == nil {
+		t.Error("the sync did not fail")
+	}
+	if _, err := h.ReadAt(make([]byte, 2), 0); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Stats(), (durable.Stats{Fsyncs: before.Fsyncs, Written: before.Written + 3, Read: before.Read + 2}); got != want {
+		t.Errorf("after a sync that failed %+v, want %+v", got, want)
+	}
+}

@@ -44,6 +44,8 @@ type batch struct {
 	media []write
 	log   []byte
 	bytes int64
+	lag   bool  // the log bytes may go out with the media of the next batch (Options.OneBarrier)
+	span  int64 // µs: media of the channel that has most of it here
 
 	size  int64 // lines signed
 	root  evidence.Hash

@@ -5,7 +5,9 @@
 //
 //   - W1: a sign line is written only after the media it covers were synced there, and at most
 //     ahead_ms of media per channel lie beyond the last durable sign line.
-//   - W2: the order is media, sync, session log, sync, device ledger, sync.
+//   - W2: the order is media, sync, session log, sync, device ledger, sync. With Options.OneBarrier the
+//     log of one cycle goes out with the media of the next, and one sync covers both: the log of a
+//     cycle still comes after its media is durable.
 //   - W3: open is folder, certificates, open+sign, then a ledger head; seal is segments closed, close,
 //     seal, sign, then ledger head, manifest.json, manifest.json.p7s, then the ledger's sealed line.
 //   - A file is readable while it is written; its first sample is a keyframe; each hole in a channel's

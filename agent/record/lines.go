@@ -50,9 +50,18 @@ func (s *Session) noteLoss(m *msg) {
 	}
 }
 
-// flush signs what is in the log and hands the batch to the disks.
-func (s *Session) flush() {
-	if s.broken != nil || s.signed > 0 && s.log.Size() == s.signed+1 && len(s.batch.media) == 0 {
+// flush signs what is in the log and hands the batch to the disks, to be durable there as soon as they can.
+func (s *Session) flush() { s.sign(false) }
+
+// sign is flush; with lag the log bytes may go out with the next batch.
+func (s *Session) sign(lag bool) {
+	if s.broken != nil {
+		return
+	}
+	if s.signed > 0 && s.log.Size() == s.signed+1 && len(s.batch.media) == 0 {
+		if s.lagging {
+			s.catchUp()
+		}
 		return
 	}
 	size, root, err := s.log.Sign()
@@ -65,11 +74,14 @@ func (s *Session) flush() {
 	b.log, b.size, b.root = s.log.Take(), size, root
 	b.bytes += int64(len(b.log))
 	b.final = s.closing.ended
+	b.lag = lag && s.r.o.OneBarrier && s.state == StateRecording && len(s.indexes) == 0
+	s.lagging = b.lag
 	s.signed, s.signedAt = size, s.r.o.Now().Up
 	s.mu.Lock()
 	s.status.Size = size
 	s.mu.Unlock()
 	for _, c := range s.order {
+		b.span = max(b.span, c.pending)
 		c.pending = 0
 	}
 	s.derive(b.log)
@@ -85,6 +97,20 @@ func (s *Session) flush() {
 	s.putIndexes()
 }
 
+// catchUp completes a log that lags and that nothing follows for now.
+func (s *Session) catchUp() {
+	s.lagging = false
+	for _, t := range s.targets {
+		s.do(t, op{do: func(*disk) error {
+			done, err := t.catchUp()
+			if done != nil {
+				s.post(msg{kind: msgBatch, target: t, batch: done})
+			}
+			return err
+		}})
+	}
+}
+
 // batchOp writes a batch to one disk and lets it go.
 func (s *Session) batchOp(t *target, b *batch) op {
 	return op{
@@ -92,11 +118,14 @@ func (s *Session) batchOp(t *target, b *batch) op {
 		do: func(d *disk) error {
 			defer s.release(b)
 			start := s.r.o.Now().Up
-			if err := t.write(b); err != nil {
+			done, err := t.write(b)
+			if err != nil {
 				return err
 			}
 			d.wrote(s.r.o.Now().Up - start)
-			s.post(msg{kind: msgBatch, target: t, batch: b})
+			if done != nil {
+				s.post(msg{kind: msgBatch, target: t, batch: done})
+			}
 			if !d.space(time.Second) {
 				s.post(msg{kind: msgDiskFull, target: t})
 			}
@@ -160,7 +189,7 @@ func (s *Session) tick() {
 			s.tieClock(now)
 		}
 	}
-	s.flush()
+	s.sign(true)
 	s.beat(now.Up)
 	s.tickSeal(now.Up)
 	s.report(now.Up)

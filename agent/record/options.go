@@ -30,7 +30,14 @@ const (
 type Options struct {
 	Disks []string // folders, at least one; each is one disk
 
-	Cycle    time.Duration // between two sign lines
+	Cycle time.Duration // between two sign lines
+	// OneBarrier writes the log lines of a cycle with the media of the next one, and syncs all at once: a
+	// disk is flushed once a cycle instead of twice. A sign line still covers only media that was durable
+	// before it (W1). What a power cut loses of the media stays the same, one cycle and what the flush
+	// takes; what is signed lags one cycle more, and is within ahead_ms, so that recovery takes it up (R7).
+	// Where an order counts it is kept at once, not a cycle later: at open, segment.close, pause, seal.
+	OneBarrier bool
+
 	Fragment time.Duration // media in one fragment at most
 	Segment  time.Duration // media in one file, up to the next keyframe
 	Floor    int64         // bytes: a disk with less free space counts as full, so that a session can still be sealed on it

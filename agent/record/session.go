@@ -57,6 +57,7 @@ type Session struct {
 	p7sSum             string
 	signed             int64 // lines covered by the last sign line
 	signedAt           time.Duration
+	lagging            bool // the log bytes of the last batch wait for the next (Options.OneBarrier)
 	closing            closing
 	head               heads
 	indexes            []pendingIndex

@@ -23,10 +23,11 @@ type target struct {
 	reading int  // files being read back; of the session's goroutine
 	told    bool // diskFailed ran; of the session's goroutine
 
-	locked bool // it holds the disk's lock
-	log    *durable.File
-	files  map[string]*durable.File
-	dirty  []*durable.File
+	locked  bool // it holds the disk's lock
+	log     *durable.File
+	files   map[string]*durable.File
+	dirty   []*durable.File
+	lagging *batch // its media is durable, its log bytes are still to be written
 }
 
 func newTarget(d *disk, s *Session) *target {
@@ -69,7 +70,16 @@ func (t *target) open(certs []certFile) error {
 //  2. sync each file touched, side by side
 //  3. write the log bytes, whose last line signs that media
 //  4. sync the log
-func (t *target) write(b *batch) error {
+//
+// The log bytes of a lagging batch wait for step 1 and 2 of the next one instead: the media they sign
+// is durable by then. It returns the newest batch that is durable with its log bytes, nil if none is new.
+func (t *target) write(b *batch) (*batch, error) {
+	// W1: media beyond the last durable sign line is bounded, whatever waits.
+	if t.lagging != nil && t.lagging.span+b.span > t.s.r.o.ahead().Microseconds() {
+		if _, err := t.catchUp(); err != nil {
+			return nil, err
+		}
+	}
 	t.dirty = t.dirty[:0]
 	for i := range b.media {
 		w := &b.media[i]
@@ -77,33 +87,58 @@ func (t *target) write(b *batch) error {
 		if w.create {
 			var err error
 			if f, err = t.d.files.CreateFile(filepath.Join(t.dir, w.file)); err != nil {
-				return err
+				return nil, err
 			}
 			t.files[w.file] = f
 		}
 		if f == nil {
-			return fmt.Errorf("BUG: record: %s: write before create", w.file)
+			return nil, fmt.Errorf("BUG: record: %s: write before create", w.file)
 		}
 		if err := f.WriteAt(w.buf.b, w.off); err != nil {
-			return err
+			return nil, err
 		}
 		if !slices.Contains(t.dirty, f) {
 			t.dirty = append(t.dirty, f)
 		}
 	}
+	done := t.lagging
+	if done != nil {
+		if _, err := t.log.Write(done.log); err != nil {
+			return nil, err
+		}
+		t.dirty = append(t.dirty, t.log)
+	}
 	if err := syncAll(t.dirty); err != nil {
-		return err
+		return nil, err
+	}
+	t.lagging = b
+	if done != nil {
+		t.durable.Store(done.size)
+	}
+	if b.lag {
+		return done, nil
+	}
+	return t.catchUp()
+}
+
+// catchUp writes and syncs the log bytes of the batch whose media was written last. It returns that
+// batch, nil if there is none.
+func (t *target) catchUp() (*batch, error) {
+	b := t.lagging
+	if b == nil {
+		return nil, nil
 	}
 	if len(b.log) > 0 {
 		if _, err := t.log.Write(b.log); err != nil {
-			return err
+			return nil, err
 		}
 		if err := t.log.Sync(); err != nil {
-			return err
+			return nil, err
 		}
 	}
+	t.lagging = nil
 	t.durable.Store(b.size)
-	return nil
+	return b, nil
 }
 
 // syncAll syncs side by side: the disk's cache is flushed once for all, if the file system can.
@@ -149,8 +184,14 @@ func (t *target) putManifest(manifest, p7s []byte) error {
 	return t.d.files.CreateSame(filepath.Join(t.dir, "manifest.json.p7s"), p7s)
 }
 
-// close lets all files go. It makes nothing durable.
+// close lets all files go, once a log that lags is complete.
 func (t *target) close() {
+	if t.log != nil && !t.failed.Load() {
+		if _, err := t.catchUp(); err != nil {
+			t.d.r.o.Log.Error("end of the log not written", "session", t.s.id, "disk", t.d.path, "err", err)
+		}
+	}
+	t.lagging = nil
 	for name, f := range t.files {
 		f.Close()
 		delete(t.files, name)
