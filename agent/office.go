@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"minglu/agent/evidence"
 	"minglu/agent/record"
 	"minglu/agent/report"
 	"minglu/agent/room"
@@ -21,9 +19,6 @@ import (
 
 // outboxFolder holds the messages that the office has not acknowledged.
 const outboxFolder = "outbox"
-
-// checkpointEvery is how often the office gets the ledger's state while a session runs (evidence.md, witness).
-const checkpointEvery = time.Minute
 
 // openUplink makes the way to the office, if the configuration names one.
 func (a *agent) openUplink() (err error) {
@@ -35,7 +30,7 @@ func (a *agent) openUplink() (err error) {
 	o := uplink.Options{
 		URL: m.URL.Reveal(), Device: a.cfg.Device.Name, Outbox: filepath.Join(a.cfg.State, outboxFolder),
 		State: a.reportState, Health: a.reportHealth, Compliance: a.reportCompliance, Command: a.command,
-		Fault: a.loop.Fault, Now: a.clock.Now, Log: a.log,
+		Fault: a.loop.Fault, Now: a.clock.Now, Layer: a.layer, Log: a.log,
 	}
 	if m.CA != "" {
 		pem, err := os.ReadFile(m.CA)
@@ -183,52 +178,4 @@ func (a *agent) onMove() {
 	if a.uplink != nil {
 		a.uplink.Touch(report.KindState)
 	}
-}
-
-// runCheckpoints tells the office the state of the device ledger: each minute while a session runs,
-// and whenever one was opened or sealed.
-func (a *agent) runCheckpoints(ctx context.Context) error {
-	tick := time.NewTicker(checkpointEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-			if a.running() == nil {
-				continue
-			}
-		case <-a.checkpoint:
-		}
-		if err := a.tellCheckpoint(); err != nil {
-			a.log.Error("checkpoint", "err", err)
-		}
-	}
-}
-
-// tellCheckpoint sends the newest signed state of the ledger, once it is durable that it was shown (W2).
-func (a *agent) tellCheckpoint() error {
-	b, err := a.ledger.BytesFrom(max(0, a.ledger.Bytes()-evidence.MaxLine))
-	if err != nil {
-		return err
-	}
-	b = bytes.TrimSuffix(b, []byte("\n"))
-	line, err := evidence.ParseLine(b[bytes.LastIndexByte(b, '\n')+1:])
-	if err != nil {
-		return err
-	}
-	var s evidence.Sign
-	if err := line.Decode(&s); err != nil {
-		return err
-	}
-	root, err := evidence.ParseHash(s.Root)
-	if err != nil {
-		return err
-	}
-	if err := a.ledger.Published(s.Size); err != nil {
-		return err
-	}
-	origin := a.ledger.Origin()
-	a.tell(report.CheckpointMade, report.Checkpoint{Origin: origin, Size: s.Size, Root: s.Root, Note: evidence.Note(origin, s.Size, root, s.Sig)})
-	return nil
 }

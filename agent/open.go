@@ -49,7 +49,8 @@ var buildDate = "2026-11-25T00:00:00Z"
 type agent struct {
 	cfg        *config.Config
 	log        *slog.Logger
-	lock       *os.File      // keeps a second agent out of the state folder
+	lock       *os.File // keeps a second agent out of the state folder
+	layer      *durable.Counting
 	files      durable.Files // of the state folder
 	boot       string
 	began      time.Duration // uptime at which the agent started
@@ -106,7 +107,7 @@ func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 	}
 	a.recorder, err = record.New(record.Options{
 		Disks: cfg.Storage.Disks, Cycle: cfg.Storage.Fragment.Std(), Fragment: cfg.Storage.Fragment.Std(), Segment: cfg.Storage.Segment.Std(),
-		Now: a.clock.Now, Ledger: headWriter{a}, LedgerSync: a.syncLedger, OnDisk: a.onDisk, Log: log,
+		Now: a.clock.Now, Ledger: headWriter{a}, LedgerSync: a.syncLedger, OnDisk: a.onDisk, Layer: a.layer, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -137,7 +138,8 @@ func (a *agent) openState() (err error) {
 	if a.lock, err = lockState(a.cfg.State); err != nil {
 		return err
 	}
-	a.files = durable.In(filepath.Join(a.cfg.State, tmpFolder))
+	a.layer = durable.NewCounting(nil)
+	a.files = durable.Files{Layer: a.layer, Tmp: filepath.Join(a.cfg.State, tmpFolder)}
 	for _, dir := range []string{a.files.Tmp, filepath.Join(a.cfg.State, resultsFolder), filepath.Join(a.cfg.State, trustFolder)} {
 		if err := a.files.Mkdir(dir); err != nil {
 			return fmt.Errorf("state folder: %w", err)
@@ -161,7 +163,7 @@ func (a *agent) openState() (err error) {
 		return err
 	}
 	var opened ledger.Opened
-	a.ledger, opened, err = ledger.Open(ledger.Options{State: a.cfg.State, Device: a.id.D, Signer: a.signer, Now: a.clock.Now, Boot: a.boot, Log: a.log})
+	a.ledger, opened, err = ledger.Open(ledger.Options{State: a.cfg.State, Device: a.id.D, Signer: a.signer, Now: a.clock.Now, Boot: a.boot, Layer: a.layer, Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -179,7 +181,7 @@ func (a *agent) openWeb() (err error) {
 		return &usageError{err}
 	}
 	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Log: a.log,
-		Health: a.reportHealth, Compliance: a.reportCompliance, Live: a.live.Handler("/whep/"), WatchIdle: a.cfg.Live.Idle}
+		Health: a.reportHealth, Compliance: a.reportCompliance, Live: a.live.Handler("/whep/"), WatchIdle: a.cfg.Live.Idle, Writes: a.layer.Stats}
 	if a.uplink != nil {
 		o.Outbox = func() int64 { return int64(a.uplink.Status().Waiting) }
 	}

@@ -86,7 +86,6 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return a.runLive(ctx) })
 	if a.uplink != nil {
 		g.Go(func() error { return a.uplink.Run(ctx) })
-		g.Go(func() error { return a.runCheckpoints(ctx) })
 	}
 	g.Go(func() error { return a.runLamp(ctx) })
 	if a.devices.speaker != nil {
@@ -241,7 +240,7 @@ func cutDetails(p recovery.Open) (d room.Details) {
 func (a *agent) repair(ctx context.Context) {
 	done, err := recovery.Run(ctx, recovery.Options{
 		Disks: a.recoveryDisks(), Ledger: headWriter{a}, NewLog: a.newLog, Device: a.id.D, Key: a.id.Key, Certs: a.id.Certs(),
-		Now: a.clock.Now, BootID: a.boot, Skip: a.inUse, Log: a.log,
+		Now: a.clock.Now, BootID: a.boot, Skip: a.inUse, Layer: a.layer, Log: a.log,
 	})
 	if err != nil && ctx.Err() == nil {
 		a.log.Error("repair", "err", err)

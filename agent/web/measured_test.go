@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"minglu/agent/durable"
 	"minglu/agent/report"
 )
 
@@ -59,7 +60,10 @@ func TestMetrics(t *testing.T) {
 	_, _ = f.Start(t.Context(), "panel", Details{Case: "12"})
 	f.state.Faults = []Fault{{Code: "disk.gone", Severity: "alarm", Ch: "B"}}
 	f.state.Channels[2].AgeMS = -1
-	s := newServer(t, f, func(o *Options) { o.Outbox = func() int64 { return 7 } })
+	s := newServer(t, f, func(o *Options) {
+		o.Outbox = func() int64 { return 7 }
+		o.Writes = func() durable.Stats { return durable.Stats{Fsyncs: 11, Written: 4096} }
+	})
 	for _, tt := range []struct {
 		rule, hdr string
 		status    int
@@ -89,7 +93,7 @@ func TestMetrics(t *testing.T) {
 		`minglu_disk_free_bytes{disk="A"} 9.3e+10`, `minglu_disk_up{disk="B"} 1`, `minglu_unsigned_seconds 0.6`, `minglu_clock_error_seconds 0.0076`,
 		`minglu_fault{ch="B",code="disk.gone",severity="alarm"} 1`, `minglu_faults 1`,
 		`minglu_compliance_items{basis="rule",verdict="fail"} 1`, `minglu_compliance_items{basis="default",verdict="unknown"} 1`,
-		`minglu_outbox_messages 7`, `minglu_climate_celsius 23.5`,
+		`minglu_outbox_messages 7`, `minglu_fsyncs_total 11`, `minglu_written_bytes_total 4096`, `minglu_climate_celsius 23.5`,
 	} {
 		if !strings.Contains(text, line+"\n") {
 			t.Errorf("/metrics lacks %s", line)

@@ -42,6 +42,9 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, values...)
 		}
 	}
+	counter := func(name, help string, n int64) {
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc("minglu_"+name, help, nil, nil), prometheus.CounterValue, float64(n))
+	}
 	st := g.s.snapshot()
 	gauge("info", "The room and its software.", "device", "room", "board", "version")(1, st.Device, st.Room, st.Board, st.Version)
 	state := gauge("state", "1 for the state the room is in, else 0.", "state")
@@ -91,6 +94,12 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	}
 	if g.s.o.Outbox != nil {
 		gauge("outbox_messages", "Messages that wait for the office's acknowledgement.")(float64(g.s.o.Outbox()))
+	}
+	if g.s.o.Writes != nil {
+		w := g.s.o.Writes()
+		counter("fsyncs_total", "Calls of fsync and fdatasync, of files and folders.", w.Fsyncs)
+		counter("written_bytes_total", "Bytes handed to write(2) for files that must survive a power cut.", w.Written)
+		counter("read_bytes_total", "Bytes of such files read back.", w.Read)
 	}
 	if st.Climate != nil {
 		gauge("climate_celsius", "Temperature of the room.")(st.Climate.Celsius)

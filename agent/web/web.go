@@ -28,6 +28,7 @@ import (
 	"net/netip"
 	"time"
 
+	"minglu/agent/durable"
 	"minglu/agent/report"
 )
 
@@ -147,9 +148,10 @@ type Options struct {
 	// WatchIdle says that the body's rule lets people see the room while nothing is recorded. A pause
 	// is never shown.
 	WatchIdle bool
-	Outbox    func() int64 // messages that wait for the office's acknowledgement; nil: no office
-	Sim       http.Handler // mounted at /sim/ for board sim, else nil; sees only checked requests of who may operate
-	Log       *slog.Logger // nil: none
+	Outbox    func() int64         // messages that wait for the office's acknowledgement; nil: no office
+	Writes    func() durable.Stats // what was written and synced since the start, quick; nil: unknown
+	Sim       http.Handler         // mounted at /sim/ for board sim, else nil; sees only checked requests of who may operate
+	Log       *slog.Logger         // nil: none
 }
 
 func (o *Options) valid() error {
