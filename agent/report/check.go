@@ -219,7 +219,7 @@ func (m Numbered) check(c *checker) {
 	c.number("n", m.N, 1, maxNumber)
 	c.time("t", m.T)
 	if _, ok := KindOf(m.Type); !ok {
-		c.fail("type", "%q: want session.…, alarm.…, command.… or checkpoint", short(m.Type))
+		c.fail("type", "%q: want session.…, alarm.… or command.…", short(m.Type))
 	}
 	if len(m.Body) == 0 || m.Body[0] != '{' {
 		c.fail("body", "want an object")
@@ -236,8 +236,6 @@ func (m Numbered) checkBody() (err error) {
 		_, err = m.Session()
 	case AlarmRaised, AlarmCleared:
 		_, err = m.Alarm()
-	case CheckpointMade:
-		_, err = m.Checkpoint()
 	case CommandWasRefused:
 		_, err = m.Refused()
 	}
@@ -281,13 +279,6 @@ func (m Alarm) check(c *checker) {
 	c.text("en", m.En, 1, maxText)
 	c.text("do_zh", m.DoZh, 1, maxText)
 	c.text("do_en", m.DoEn, 1, maxText)
-}
-
-func (m Checkpoint) check(c *checker) {
-	c.text("origin", m.Origin, 1, maxText)
-	c.number("size", m.Size, 1, maxNumber)
-	c.chars("root", m.Root, 44, 44, base64)
-	c.text("note", m.Note, 1, maxNote)
 }
 
 func (m CommandRefused) check(c *checker) {

@@ -123,7 +123,7 @@ type Numbered struct {
 	N      int64           `json:"n"`      // from 1
 	T      time.Time       `json:"t"`      // when it happened, by the device's clock
 	Type   string          `json:"type"`   // one of the Type constants, or a later one
-	Body   json.RawMessage `json:"body"`   // SessionEvent, Alarm, Checkpoint or CommandRefused, by Type
+	Body   json.RawMessage `json:"body"`   // SessionEvent, Alarm or CommandRefused, by Type
 }
 
 // Types of [Numbered]. Their first word decides the topic, see [KindOf].
@@ -136,7 +136,6 @@ const (
 	SessionCommanded  = "session.commanded" // a command was carried out; its effect comes as a message of its own
 	AlarmRaised       = "alarm.raised"
 	AlarmCleared      = "alarm.cleared"
-	CheckpointMade    = "checkpoint"
 	CommandWasRefused = "command.refused" // travels as an alarm
 )
 
@@ -182,14 +181,6 @@ func AlarmOf(code, ch string, since time.Time) Alarm {
 	f := Find(code)
 	text, do := f.Text.In(ch), f.Do.In(ch)
 	return Alarm{Code: code, Ch: ch, Severity: f.Severity, Zh: text.Zh, En: text.En, DoZh: do.Zh, DoEn: do.En, Since: since}
-}
-
-// Checkpoint is the body of type checkpoint: a signed tree head of the device ledger.
-type Checkpoint struct {
-	Origin string `json:"origin"`
-	Size   int64  `json:"size"`
-	Root   string `json:"root"` // SHA-256, base64
-	Note   string `json:"note"` // C2SP signed note
 }
 
 // CommandRefused is the body of command.refused.

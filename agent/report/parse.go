@@ -46,13 +46,10 @@ func (m Numbered) Session() (SessionEvent, error) { return parseBody[SessionEven
 // Alarm reads the body of alarm.raised and alarm.cleared.
 func (m Numbered) Alarm() (Alarm, error) { return parseBody[Alarm](m) }
 
-// Checkpoint reads the body of a checkpoint.
-func (m Numbered) Checkpoint() (Checkpoint, error) { return parseBody[Checkpoint](m) }
-
 // Refused reads the body of command.refused.
 func (m Numbered) Refused() (CommandRefused, error) { return parseBody[CommandRefused](m) }
 
-// Message is one of State, Health, Compliance, Numbered, Ack, Command.
+// Message is one of State, Health, Compliance, Numbered, Ack, Command, Checkpoint, Ledger, Cosignature, Timestamp.
 type Message interface {
 	required() []string // keys that must be there, even where their zero value is allowed
 	message
@@ -89,11 +86,26 @@ func Marshal(m Message) ([]byte, error) {
 	case Command:
 		x.V = Version
 		return marshal("command", x)
+	case Checkpoint:
+		x.V = Version
+		return marshal("checkpoint", x)
+	case Ledger:
+		x.V = Version
+		return marshal("ledger", x)
+	case Cosignature:
+		x.V = Version
+		if x.Lines == nil {
+			x.Lines = []string{}
+		}
+		return marshal("cosignature", x)
+	case Timestamp:
+		x.V = Version
+		return marshal("timestamp", x)
 	}
 	panic(fmt.Sprintf("BUG: report: marshal of %T", m))
 }
 
-// NumberedBody is one of SessionEvent, Alarm, Checkpoint, CommandRefused: what a [Numbered] carries.
+// NumberedBody is one of SessionEvent, Alarm, CommandRefused: what a [Numbered] carries.
 type NumberedBody interface {
 	message
 	carried()
@@ -110,7 +122,6 @@ func MarshalBody(body NumberedBody) (json.RawMessage, error) {
 
 func (SessionEvent) carried()   {}
 func (Alarm) carried()          {}
-func (Checkpoint) carried()     {}
 func (CommandRefused) carried() {}
 
 func (State) required() []string      { return []string{"device", "online", "bdseq", "run"} }

@@ -10,29 +10,38 @@ import (
 // Kind is the last part of a topic: what its messages are.
 type Kind string
 
-// The kinds. The first six come from the device, the others go to it. All travel with QoS 1; only state
-// is retained.
+// The kinds. The first seven come from the device, the next three go to it, timestamp goes both ways. All
+// travel with QoS 1; only state is retained.
 const (
 	KindState      Kind = "state"
 	KindHealth     Kind = "health"
 	KindCompliance Kind = "compliance"
 	KindSession    Kind = "session"
-	KindCheckpoint Kind = "checkpoint"
 	KindAlarm      Kind = "alarm"
-	KindCommand    Kind = "command"
-	KindAck        Kind = "ack"
+	KindCheckpoint Kind = "checkpoint"
+	KindLedger     Kind = "ledger"
+
+	KindCommand     Kind = "command"
+	KindAck         Kind = "ack"
+	KindCosignature Kind = "cosignature"
+
+	KindTimestamp Kind = "timestamp"
 )
 
 // Kinds returns all kinds.
 func Kinds() []Kind {
-	return []Kind{KindState, KindHealth, KindCompliance, KindSession, KindCheckpoint, KindAlarm, KindCommand, KindAck}
+	return []Kind{KindState, KindHealth, KindCompliance, KindSession, KindAlarm, KindCheckpoint, KindLedger,
+		KindCommand, KindAck, KindCosignature, KindTimestamp}
 }
 
 // FromDevice reports whether messages of this kind are sent by a device.
-func (k Kind) FromDevice() bool { return k != KindCommand && k != KindAck }
+func (k Kind) FromDevice() bool { return k != KindCommand && k != KindAck && k != KindCosignature }
+
+// ToDevice reports whether messages of this kind are sent to a device.
+func (k Kind) ToDevice() bool { return !k.FromDevice() || k == KindTimestamp }
 
 // Numbered reports whether messages of this kind are [Numbered].
-func (k Kind) Numbered() bool { return k == KindSession || k == KindCheckpoint || k == KindAlarm }
+func (k Kind) Numbered() bool { return k == KindSession || k == KindAlarm }
 
 const topicRoot = "minglu/1/"
 
@@ -67,13 +76,10 @@ func ValidDevice(name string) bool {
 // KindOf returns the kind a type of [Numbered] travels as. It is false for what cannot be a type.
 func KindOf(typ string) (Kind, bool) {
 	first, rest, two := strings.Cut(typ, ".")
-	if !two {
-		return KindCheckpoint, typ == CheckpointMade
-	}
 	var c checker
 	c.chars("type", rest, 1, 32, az+"-")
 	k, ok := map[string]Kind{"session": KindSession, "alarm": KindAlarm, "command": KindAlarm}[first]
-	return k, ok && c.err == nil
+	return k, two && ok && c.err == nil
 }
 
 // short bounds what an error quotes of foreign text.

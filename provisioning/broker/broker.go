@@ -52,7 +52,7 @@ const (
 // Message is one report from a device.
 type Message struct {
 	Device  string
-	Kind    string // "state", "health", "compliance", "session", "checkpoint", "alarm"
+	Kind    string // "state", "health", "compliance", "session", "checkpoint", "ledger", "alarm", "timestamp"
 	Payload []byte // the receiver's own
 	Will    bool   // sent by the broker for a device that vanished
 }

@@ -158,7 +158,8 @@ func TestFence(t *testing.T) {
 		{"minglu/1/room-3/state", true, false}, {"minglu/1/room-3/health", true, false}, {"minglu/1/room-3/compliance", true, false},
 		{"minglu/1/room-3/session", true, false}, {"minglu/1/room-3/checkpoint", true, false}, {"minglu/1/room-3/alarm", true, false},
 		{"minglu/1/room-3/command", false, true}, {"minglu/1/room-3/ack", false, true}, {"minglu/1/room-3/cosignature", false, true},
-		{"minglu/1/room-3/live/offer", true, true}, {"minglu/1/room-3/timestamp/1", true, true}, {"minglu/1/room-3/live/#", false, true}, {"minglu/1/room-3/timestamp/+", false, true},
+		{"minglu/1/room-3/ledger", true, false}, {"minglu/1/room-3/timestamp", true, true}, {"minglu/1/room-4/timestamp", false, false}, {"minglu/1/room-3/timestamp/1", false, false},
+		{"minglu/1/room-3/live/offer", true, true}, {"minglu/1/room-3/live/#", false, true},
 		{"minglu/1/room-3/live", false, false}, {"minglu/1/room-3/live/", false, false}, {"minglu/1/room-3", false, false}, {"minglu/1/room-3/#", false, false}, {"minglu/1/room-3/+", false, false},
 		{"minglu/1/room-3/other", false, false}, {"minglu/1/room-3/state/x", false, false}, {"minglu/1/room-31/state", false, false}, {"minglu/1/room/state", false, false},
 		{"minglu/1/room-4/state", false, false}, {"minglu/1/room-4/command", false, false}, {"minglu/1/room-4/live/offer", false, false}, {"minglu/1/+/command", false, false}, {"minglu/1/+/live/#", false, false},
@@ -179,12 +180,12 @@ func TestFence(t *testing.T) {
 func TestARealClientAtTheFence(t *testing.T) {
 	o := open(t)
 	c := o.mustClient(t, "room-3")
-	for _, kind := range []string{"state", "health", "compliance", "session", "checkpoint", "alarm"} {
+	for _, kind := range []string{"state", "health", "compliance", "session", "checkpoint", "ledger", "timestamp", "alarm"} {
 		if tok := c.Publish(Topic("room-3", kind), 1, kind == "state", "hello"); !tok.WaitTimeout(5*time.Second) || tok.Error() != nil {
 			t.Errorf("publish %s: %v", kind, tok.Error())
 		}
 	}
-	if got := o.messages(); len(got) != 6 || got[0] != "room-3/state hello false" || got[5] != "room-3/alarm hello false" {
+	if got := o.messages(); len(got) != 8 || got[0] != "room-3/state hello false" || got[7] != "room-3/alarm hello false" {
 		t.Errorf("received %q", got)
 	}
 	acks := make(chan string, 10)
@@ -221,7 +222,7 @@ func TestARealClientAtTheFence(t *testing.T) {
 	until(t, "counted and disconnected", func() bool {
 		return slices.Contains(o.whys(), "room-3 foreign minglu/1/room-4/session") && !c.IsConnectionOpen()
 	})
-	if got := o.messages(); len(got) != 6 {
+	if got := o.messages(); len(got) != 8 {
 		t.Errorf("something foreign came through: %q", got)
 	}
 }

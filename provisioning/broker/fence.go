@@ -19,9 +19,9 @@ const root = "minglu/1/"
 func Topic(device, kind string) string { return root + device + "/" + kind }
 
 var (
-	reports = []string{"state", "health", "compliance", "session", "checkpoint", "alarm"}
-	orders  = []string{"command", "ack", "cosignature"}
-	both    = []string{"live/", "timestamp/"} // both ways, with anything below
+	reports = []string{"state", "health", "compliance", "session", "checkpoint", "ledger", "alarm", "timestamp"}
+	orders  = []string{"command", "ack", "cosignature", "timestamp"}
+	both    = []string{"live/"} // both ways, with anything below
 )
 
 // own gives what stands after the device's own part of a topic or filter.
@@ -36,14 +36,14 @@ func below(rest string) bool {
 	return slices.ContainsFunc(both, func(p string) bool { return strings.HasPrefix(rest, p) && len(rest) > len(p) })
 }
 
-// MayPublish reports whether device may publish on topic: its reports, and live/… and timestamp/….
+// MayPublish reports whether device may publish on topic: its reports, and live/….
 func MayPublish(device, topic string) bool {
 	rest, ok := own(device, topic)
 	return ok && (slices.Contains(reports, rest) || below(rest)) && !strings.ContainsAny(topic, "+#")
 }
 
 // MaySubscribe reports whether device may subscribe to filter: what is sent to it, each by its name,
-// and anything below its live/ and timestamp/.
+// and anything below its live/.
 func MaySubscribe(device, filter string) bool {
 	rest, ok := own(device, filter)
 	return ok && (slices.Contains(orders, rest) || below(rest))

@@ -176,7 +176,7 @@ func parse(device string, kind report.Kind, b []byte) (p op, why string, err err
 		var m report.Compliance
 		m, err = report.ParseCompliance(b)
 		p.comp, said = &m, m.Device
-	case report.KindSession, report.KindAlarm, report.KindCheckpoint:
+	case report.KindSession, report.KindAlarm:
 		var m report.Numbered
 		m, err = report.ParseNumbered(b)
 		p.num, said = &m, m.Device
