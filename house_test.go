@@ -42,7 +42,7 @@ var thirdParty = []struct {
 	{"github.com/pion/interceptor", []string{"agent/live"}, "retransmission for viewers"},
 	{"github.com/pion/logging", []string{"agent/live"}, "what WebRTC logs goes to slog"},
 	{"github.com/thesyncim/gopus", []string{"agent/capture"}, "sound is encoded once, in capture"},
-	{"modernc.org/sqlite", []string{"agent/store", "provisioning/fleet"}, "the catalogue is the only database of the agent, the fleet that of the office"},
+	{"modernc.org/sqlite", []string{"agent/store", "provisioning/fleet", "provisioning/backup"}, "the catalogue is the only database of the agent, the fleet that of the office; a backup copies it through SQLite itself"},
 	{"github.com/mochi-mqtt/server/v2", []string{"provisioning/broker"}, "the office's broker is fenced in one package"},
 	{"golang.org/x/mod", []string{"agent/evidence"}, "tree proofs and notes of the evidence format"},
 	{"github.com/emmansun/gmsm", []string{"agent/evidence", "agent/record", "agent/record/recovery"}, "SM3 digests of segments"},
