@@ -103,15 +103,21 @@ func (ch *channelCheck) merged() []Span {
 		last = cl.At
 	}
 	for _, b := range ch.c.breaks {
-		from, to := b.From, b.To
+		before, after := int64(math.MinInt64), int64(math.MaxInt64)
 		for _, s := range ch.spans { // a picture ends with its duration and begins with a keyframe
-			if s.To <= b.From && b.From-s.To <= edgeReach {
-				from = max(s.To, b.From-edgeReach)
+			if s.To <= b.From {
+				before = max(before, s.To)
 			}
-			if s.From >= b.To && s.From-b.To <= edgeReach {
-				to = s.From
-				break
+			if s.From >= b.To {
+				after = min(after, s.From)
 			}
+		}
+		from, to := b.From, b.To
+		if before >= b.From-edgeReach {
+			from = before
+		}
+		if after <= b.To+edgeReach {
+			to = after
 		}
 		begin := first
 		if lead := first - b.To; lead >= 0 && lead <= edgeReach { // the session begins with it
