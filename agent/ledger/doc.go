@@ -6,6 +6,9 @@
 // order of the device ledger is: master lines, sync, then (called by others) the copies on the disks
 // and publication.
 //
+// It proves what it is asked to of the device ledger (consistency, inclusion) without keeping the whole
+// tree in memory, and keeps beside it what the outside gave for its checkpoints.
+//
 // It does not write session logs to disks (record does), does not talk to witnesses, and does not
 // know what the lines mean beyond numbering them.
 package ledger

@@ -23,8 +23,11 @@ type Options struct {
 	Boot   string               // kernel boot id
 	Board  string               // serial of the board, "" if it tells none
 	Disks  []string             // ids of the disks present, for a new generation
-	Layer  durable.Layer        // nil: the operating system
-	Log    *slog.Logger         // nil: slog.Default
+	// WitnessSize is the size a witness is known to hold of the newest generation, from elsewhere than
+	// [Ledger.WitnessHolds]; 0 unknown.
+	WitnessSize int64
+	Layer       durable.Layer // nil: the operating system
+	Log         *slog.Logger  // nil: slog.Default
 }
 
 // Opened says what Open found.
@@ -41,6 +44,7 @@ const (
 	CauseMissing    = "missing"
 	CauseDamaged    = "damaged"
 	CauseShort      = "shorter than published"
+	CauseWitness    = "shorter than witnessed" // or another history than a witness's
 	CauseOtherBoard = "other board"
 )
 
@@ -54,6 +58,8 @@ type Ledger struct {
 	generation string
 	name       string // of the master file
 	now        atomic.Pointer[snapshot]
+	index      index
+	anchors    anchors
 
 	mu        sync.Mutex // guards what follows
 	c         *chain
@@ -66,6 +72,7 @@ type Ledger struct {
 type snapshot struct {
 	ref   evidence.LedgerRef
 	bytes int64
+	sign  []byte // the last line
 }
 
 var errClosed = errors.New("ledger: closed")
@@ -109,7 +116,8 @@ func (l *Ledger) Append(v any) (size int64, err error) {
 	if err := l.write(b); err != nil {
 		return 0, fmt.Errorf("ledger: %w", errors.Join(err, l.drop()))
 	}
-	l.commit(c, l.now.Load().bytes+int64(len(b)))
+	l.index.add(b) // before the state that may be proven
+	l.commit(c, l.now.Load().bytes+int64(len(b)), sign)
 	return c.size, nil
 }
 
@@ -126,10 +134,10 @@ func (l *Ledger) write(b []byte) error {
 	return l.f.Sync()
 }
 
-// commit makes c, whose lines are durable, the state.
-func (l *Ledger) commit(c *chain, bytes int64) {
+// commit makes c, whose lines are durable and end in the line sign, the state.
+func (l *Ledger) commit(c *chain, bytes int64, sign []byte) {
 	l.c = c
-	l.now.Store(&snapshot{evidence.LedgerRef{Origin: c.origin, Size: c.size, Root: c.root.String()}, bytes})
+	l.now.Store(&snapshot{evidence.LedgerRef{Origin: c.origin, Size: c.size, Root: c.root.String()}, bytes, sign})
 }
 
 // reopen reads the file back after an error, cuts what did not become durable, and opens it. It

@@ -41,9 +41,9 @@ type master struct {
 }
 
 // Open opens the newest generation and adds a boot line, or begins a new generation (R2): a ledger
-// that is missing, damaged, shorter than what was published, or of another board is never continued
-// and never deleted. What a power cut left behind the deciding signature is moved to aside/. Only one
-// process at a time may use a state folder. Close the ledger.
+// that is missing, damaged, shorter than what was published or than what a witness holds, or of another
+// board is never continued and never deleted. What a power cut left behind the deciding signature is
+// moved to aside/. Only one process at a time may use a state folder. Close the ledger.
 func Open(o Options) (*Ledger, Opened, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
@@ -57,9 +57,16 @@ func Open(o Options) (*Ledger, Opened, error) {
 	if err != nil {
 		return nil, Opened{}, fmt.Errorf("ledger: %w", err)
 	}
+	held, err := readWitnessed(files, o, evidence.LedgerOrigin(o.Device, m.generation))
+	if err != nil {
+		return nil, Opened{}, fmt.Errorf("ledger: %w", err)
+	}
+	if m.unfit == "" && held.contradicts(&m) {
+		m.unfit = CauseWitness
+	}
 	opened := Opened{Cause: m.unfit, Fresh: m.unfit != "", Prev: m.ref(o.Device)}
 	if opened.Fresh {
-		err = l.begin(opened)
+		err = l.begin(opened, held.Size)
 	} else {
 		opened.Prev = nil
 		l.published = published
@@ -201,19 +208,27 @@ func (l *Ledger) resume(m master) (cut int64, err error) {
 	c := newChain(l.Origin(), l.o.Signer, l.o.Now, nil)
 	c.tree = treeOf(m.log[:end])
 	c.size, c.root, c.signed = m.decided.Size, m.decided.Root, true
-	l.commit(c, end)
+	log := m.log[:end-1] // without its line feed
+	l.index.add(m.log[:end])
+	l.commit(c, end, bytes.Clone(log[bytes.LastIndexByte(log, '\n')+1:]))
+	if err := l.findAnchors(); err != nil {
+		return 0, err
+	}
 	l.f, err = l.files.Append(l.name)
 	return int64(len(m.log)) - end, err
 }
 
 // begin makes a new generation. It is the current one only once its first lines are durable.
-func (l *Ledger) begin(o Opened) error {
+func (l *Ledger) begin(o Opened, held int64) error {
 	var raw [8]byte
 	rand.Read(raw[:]) // never fails (crypto/rand)
 	l.generation = hex.EncodeToString(raw[:])
 	l.name = masterFile(l.o.State, l.generation)
 	c := newChain(l.Origin(), l.o.Signer, l.o.Now, nil)
-	line, err := c.line(evidence.Generation{Prev: o.Prev, WitnessSize: -1, Cause: o.Cause, Disks: l.o.Disks})
+	if held == 0 {
+		held = -1
+	}
+	line, err := c.line(evidence.Generation{Prev: o.Prev, WitnessSize: held, Cause: o.Cause, Disks: l.o.Disks})
 	if err != nil {
 		return err
 	}
@@ -231,7 +246,8 @@ func (l *Ledger) begin(o Opened) error {
 	if err := writeCurrent(l.files, l.o.State, current{Generation: l.generation}); err != nil {
 		return err
 	}
-	l.commit(c, int64(len(b)))
+	l.index.add(b)
+	l.commit(c, int64(len(b)), sign)
 	l.f, err = l.files.Append(l.name)
 	return err
 }

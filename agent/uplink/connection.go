@@ -95,6 +95,7 @@ func (s *session) report(ctx context.Context) error {
 		}
 		s.sendSnapshots()
 		s.sendNumbered()
+		s.sendExchanged()
 		if time.Since(s.subscribed) >= complianceEvery*s.o.HealthEvery {
 			s.subscribeAgain()
 		}

@@ -59,6 +59,9 @@ func (u *Uplink) take(topic string, payload []byte, retained bool) error {
 			u.refuse(c, "busy", report.Text{Zh: "指令太多", En: "Too many commands at once"})
 		}
 		return nil
+	case kind.ToDevice() && u.o.Receive != nil:
+		u.o.Receive(kind, payload)
+		return nil
 	}
 	return fmt.Errorf("a %s: not for a device", kind)
 }

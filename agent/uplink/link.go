@@ -104,11 +104,15 @@ func (u *Uplink) connect(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// subscribe asks for acks and commands. Doing so again is harmless.
+// subscribe asks for what is sent to a device. Doing so again is harmless.
 func (u *Uplink) subscribe(l *link) *mqtt.SubscribeToken {
-	return l.client.SubscribeMultiple(map[string]byte{
-		report.Topic(u.o.Device, report.KindAck): 1, report.Topic(u.o.Device, report.KindCommand): 1,
-	}, nil).(*mqtt.SubscribeToken)
+	filters := make(map[string]byte, subscriptions)
+	for _, k := range report.Kinds() {
+		if k.ToDevice() {
+			filters[report.Topic(u.o.Device, k)] = 1
+		}
+	}
+	return l.client.SubscribeMultiple(filters, nil).(*mqtt.SubscribeToken)
 }
 
 // wait waits for a token, but not for ever (paho#613).

@@ -92,9 +92,13 @@ func (u *Uplink) watch(ctx context.Context) {
 func (u *Uplink) setConnected(on bool) {
 	now := u.o.Now().Up
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.connected != on {
+	changed := u.connected != on
+	if changed {
 		u.connected, u.since = on, now
+	}
+	u.mu.Unlock()
+	if changed {
+		u.o.Connected(on)
 	}
 }
 

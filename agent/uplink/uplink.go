@@ -90,6 +90,12 @@ type Options struct {
 	// CommandTimeout. nil: every command is refused.
 	Command func(ctx context.Context, c report.Command) Answer
 
+	// Receive takes what the office sends beside acks and commands: [report.KindCosignature] and
+	// [report.KindTimestamp], as it came. MUST NOT block. nil: it is passed over.
+	Receive func(k report.Kind, payload []byte)
+	// Connected tells that a connection was made (true) or has ended. MUST NOT block. nil: nobody.
+	Connected func(bool)
+
 	// Fault raises or clears a fault of this package. MUST NOT block, may be called often with the same. nil: nobody.
 	Fault func(code, ch string, on bool)
 
@@ -145,6 +151,7 @@ type Uplink struct {
 	touched  [3]atomic.Bool      // by place in snapshotKinds
 	drained  chan struct{}       // closed when all that was queued is durable, at the end
 	seen     dedup
+	exchange exchange
 
 	highest                                              high // the connection's
 	bdseq, connects, refused, resent, ignored, ncommands atomic.Int64
@@ -219,6 +226,9 @@ func (o *Options) defaults() {
 	if o.Fault == nil {
 		o.Fault = func(string, string, bool) {}
 	}
+	if o.Connected == nil {
+		o.Connected = func(bool) {}
+	}
 	if o.Command == nil {
 		o.Command = func(context.Context, report.Command) Answer {
 			return Answer{Code: "unsupported", Text: report.Text{Zh: "本机不接受远程指令", En: "This room takes no commands"}}
@@ -265,6 +275,19 @@ func (u *Uplink) Touch(k report.Kind) {
 	}
 	u.touched[i].Store(true)
 	u.wake()
+}
+
+// Send gives the newest message of an un-numbered kind: [report.KindCheckpoint], [report.KindLedger] or
+// [report.KindTimestamp]. It is sent once over a connection, with QoS 1, and takes the place of one of its
+// kind that has not left yet; without a connection it waits for the next. Nothing tells that it arrived but
+// the office's answer: ask again when none comes. Never blocks. An error is a message beyond its limits.
+func (u *Uplink) Send(m report.Message) error {
+	k, err := u.exchange.put(m)
+	if err != nil {
+		return fmt.Errorf("uplink: send %s: %w", k, err)
+	}
+	u.wake()
+	return nil
 }
 
 // Status tells how the uplink is. It never blocks.

@@ -262,7 +262,9 @@ func (w *world) arrive(topic string, b []byte, retained bool) []byte {
 	defer w.mu.Unlock()
 	o := &w.office
 	if !k.Numbered() {
-		o.seen = append(o.seen, w.describe(k, b))
+		if string(b) != "{}" { // a test's own answer comes back
+			o.seen = append(o.seen, w.describe(k, b))
+		}
 		return nil
 	}
 	m, err := report.ParseNumbered(b)
@@ -304,6 +306,12 @@ func (w *world) describe(k report.Kind, b []byte) string {
 		s = fmt.Sprintf("state %t %d %s", m.Online, m.BdSeq, m.State)
 	case report.KindHealth:
 		_, err = report.ParseHealth(b)
+	case report.KindTimestamp:
+		var m report.Timestamp
+		m, err = report.ParseTimestamp(b)
+		s = "timestamp " + m.ID
+	case report.KindCheckpoint:
+		_, err = report.ParseCheckpoint(b)
 	case report.KindCompliance:
 		_, err = report.ParseCompliance(b)
 	}
