@@ -63,6 +63,11 @@ type Open struct {
 	CycleMS   int64     `json:"cycle_ms"`
 	AheadMS   int64     `json:"ahead_ms"`
 	Src       string    `json:"src"` // source of the clock: "chrony", "kernel", "unverified"
+
+	// SKey and SKeySig name a key made for this session alone and certified by the device's; see
+	// [Signer.CertifySessionKey]. Absent where the device's own key signs the log.
+	SKey    string `json:"skey,omitempty"`
+	SKeySig string `json:"skey_sig,omitempty"`
 }
 
 // Details says or completes whose session it is; the last one holds. (Ours; the format keeps unknown types.)

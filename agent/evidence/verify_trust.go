@@ -14,47 +14,93 @@ import (
 	"path"
 	"slices"
 	"time"
+
+	"github.com/emmansun/gmsm/smx509"
 )
 
 // Trust is what a verifier has from elsewhere: certification authorities, certificates of devices
-// taken over by hand, and revocation lists.
+// taken over by hand, time-stamping authorities, witnesses, appraisers, and revocation lists.
 type Trust struct {
-	Roots   []*x509.Certificate    // certification authorities
-	Devices []*x509.Certificate    // devices trusted without one
-	Revoked []*x509.RevocationList // used only if one of Roots signed them
+	Roots      []*x509.Certificate    // certification authorities
+	Devices    []*x509.Certificate    // devices trusted without one
+	Revoked    []*x509.RevocationList // used only if an authority of Roots or TSA signed them
+	TSA        []*x509.Certificate    // authorities over time-stamping authorities
+	Witnesses  []Witness
+	Appraisers []*x509.Certificate   // who may sign the appraisal before a destruction
+	SM2        []*smx509.Certificate // authorities over the devices' SM2 certificates
 }
 
-// ReadTrust reads a trust folder: every *.pem and *.crl in it and in its folders ca/ and devices/. A
-// certificate that may sign others is a root; any other is a device's own. Other folders belong to
-// outside proofs (tsa/, witness/, appraisers/) and are not read here.
+// trustFolders are the folders of a trust folder, and how a file with one of the extensions is taken in.
+var trustFolders = []struct {
+	dir string
+	ext []string
+	add func(*Trust, []byte) error
+}{
+	{".", []string{".pem", ".crl"}, (*Trust).addAuthority},
+	{"ca", []string{".pem", ".crl"}, (*Trust).addAuthority},
+	{"devices", []string{".pem", ".crl"}, (*Trust).addAuthority},
+	{"tsa", []string{".pem", ".crl"}, func(t *Trust, b []byte) error {
+		return eachPEM(b, func(c *x509.Certificate) { t.TSA = append(t.TSA, c) }, func(l *x509.RevocationList) { t.Revoked = append(t.Revoked, l) })
+	}},
+	{"appraisers", []string{".pem"}, func(t *Trust, b []byte) error {
+		return eachPEM(b, func(c *x509.Certificate) { t.Appraisers = append(t.Appraisers, c) }, nil)
+	}},
+	{"witness", []string{".vkey"}, func(t *Trust, b []byte) error {
+		w, err := ReadWitnesses(b)
+		t.Witnesses = append(t.Witnesses, w...)
+		return err
+	}},
+	{"sm2", []string{".pem"}, func(t *Trust, b []byte) error {
+		certs, err := parseSM2Certs(b)
+		t.SM2 = append(t.SM2, certs...)
+		return err
+	}},
+}
+
+// ReadTrust reads a trust folder: *.pem and *.crl in it and in its folders ca/ and devices/ (a
+// certificate that may sign others is a root; any other is a device's own), tsa/*.pem and *.crl,
+// witness/*.vkey, appraisers/*.pem and sm2/*.pem. Other files and folders are left alone.
 func ReadTrust(fsys fs.FS) (*Trust, error) {
 	t := new(Trust)
-	for _, dir := range []string{".", "ca", "devices"} {
-		entries, err := fs.ReadDir(fsys, dir)
-		if errors.Is(err, fs.ErrNotExist) && dir != "." {
+	for _, f := range trustFolders {
+		entries, err := fs.ReadDir(fsys, f.dir)
+		if errors.Is(err, fs.ErrNotExist) && f.dir != "." {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("trust: %w", err)
 		}
 		for _, e := range entries {
-			name := path.Join(dir, e.Name())
-			if ext := path.Ext(name); e.IsDir() || ext != ".pem" && ext != ".crl" {
+			name := path.Join(f.dir, e.Name())
+			if e.IsDir() || !slices.Contains(f.ext, path.Ext(name)) || litter(name) {
 				continue
 			}
 			b, err := readLimited(fsys, name, 1<<20)
-			if err != nil {
-				return nil, fmt.Errorf("trust: %w", err)
+			if err == nil {
+				if err = f.add(t, b); err == nil {
+					continue
+				}
+				err = fmt.Errorf("%s: %w: remove the file or replace it by %s", name, err,
+					map[bool]string{true: "one with a verifier key on each line", false: "a PEM certificate or revocation list"}[f.dir == "witness"])
 			}
-			if err := t.add(b); err != nil {
-				return nil, fmt.Errorf("trust: %s: %w: remove the file or replace it by a PEM certificate or revocation list", name, err)
-			}
+			return nil, fmt.Errorf("trust: %w", err)
 		}
 	}
 	return t, nil
 }
 
-func (t *Trust) add(b []byte) error {
+func (t *Trust) addAuthority(b []byte) error {
+	return eachPEM(b, func(c *x509.Certificate) {
+		if c.IsCA && c.BasicConstraintsValid {
+			t.Roots = append(t.Roots, c)
+		} else {
+			t.Devices = append(t.Devices, c)
+		}
+	}, func(l *x509.RevocationList) { t.Revoked = append(t.Revoked, l) })
+}
+
+// eachPEM hands over the certificates and revocation lists of a PEM file; list nil takes none.
+func eachPEM(b []byte, cert func(*x509.Certificate), list func(*x509.RevocationList)) error {
 	found := false
 	for {
 		var block *pem.Block
@@ -63,25 +109,21 @@ func (t *Trust) add(b []byte) error {
 			break
 		}
 		found = true
-		switch block.Type {
-		case "CERTIFICATE":
+		switch {
+		case block.Type == "CERTIFICATE":
 			c, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
 				return err
 			}
-			if c.IsCA && c.BasicConstraintsValid {
-				t.Roots = append(t.Roots, c)
-			} else {
-				t.Devices = append(t.Devices, c)
-			}
-		case "X509 CRL":
+			cert(c)
+		case block.Type == "X509 CRL" && list != nil:
 			l, err := x509.ParseRevocationList(block.Bytes)
 			if err != nil {
 				return err
 			}
-			t.Revoked = append(t.Revoked, l)
+			list(l)
 		default:
-			return fmt.Errorf("PEM block %q is neither a certificate nor a revocation list", block.Type)
+			return fmt.Errorf("PEM block %q has no place here", block.Type)
 		}
 	}
 	if !found {
@@ -135,7 +177,7 @@ func (t *Trust) revoked(chain []*x509.Certificate, at time.Time) error {
 			if slices.ContainsFunc(l.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
 				return e.SerialNumber.Cmp(c.SerialNumber) == 0 && !e.RevocationTime.After(at)
 			}) {
-				return fmt.Errorf("certificate %s was revoked before the session ended", fingerprint(c))
+				return fmt.Errorf("certificate %s was revoked before %s", fingerprint(c), at.UTC().Format(time.RFC3339))
 			}
 		}
 	}
