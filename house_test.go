@@ -24,7 +24,7 @@ const pureWhy = "the pure packages must give the same answer anywhere, at any ti
 var pure = []string{"agent/room", "agent/evidence", "agent/fmp4", "agent/standard", "agent/report"}
 
 // living names the packages under agent that run; they meet only in main.
-var living = []string{"capture", "record", "record/recovery", "ledger", "identity", "notary", "store", "keep", "archive", "mirror", "access", "live", "health", "uplink", "web"}
+var living = []string{"capture", "record", "record/recovery", "ledger", "identity", "notary", "timeserver", "store", "keep", "archive", "mirror", "access", "live", "health", "uplink", "web"}
 
 // thirdParty says which packages may import a module from outside, and why there.
 var thirdParty = []struct {
@@ -53,6 +53,7 @@ var thirdParty = []struct {
 	{"github.com/alecthomas/kong", []string{"agent", "provisioning", "sim"}, "command lines belong to main"},
 	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},
 	{"golang.org/x/crypto", []string{"agent/access", "provisioning/users"}, "password hashing"},
+	{"github.com/digitorus/timestamp", []string{"sim/tsa"}, "a time-stamping authority for tests; the product reads and asks for tokens with its own code"},
 	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/live", "sim/scenario", "provisioning"}, "system calls; what the CPU can"},
 	{"golang.org/x/sync", []string{"agent", "agent/capture", "provisioning"}, "errgroup, where something is started and awaited"},
 	{"github.com/prometheus/client_golang", []string{"agent/web"}, "/metrics in the text format collectors read"},

@@ -19,8 +19,9 @@ const (
 )
 
 type commands struct {
-	Demo  demo  `cmd:"" help:"一个完整的模拟房间；ctrl-C 封存并核验 · a whole simulated room; ctrl-C seals and verifies"`
-	Fault fault `cmd:"" help:"让模拟设备出现或解除故障 · make a simulated device fail, or mend it"`
+	Demo  demo      `cmd:"" help:"一个完整的模拟房间；ctrl-C 封存并核验 · a whole simulated room; ctrl-C seals and verifies"`
+	Fault fault     `cmd:"" help:"让模拟设备出现或解除故障 · make a simulated device fail, or mend it"`
+	TSA   tsaServer `cmd:"" name:"tsa" help:"模拟时间戳服务（RFC 3161）· a time-stamping authority"`
 }
 
 func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -48,7 +49,11 @@ func command(args []string, stdout, stderr io.Writer) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	run := c.Demo.run
-	if k.Command() != "demo" {
+	switch k.Command() {
+	case "demo":
+	case "tsa":
+		run = c.TSA.run
+	default:
 		run = c.Fault.run
 	}
 	if err := run(ctx, stdout, stderr); err != nil {
