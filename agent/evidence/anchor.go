@@ -52,61 +52,54 @@ func AnchorName(size int64) string { return fmt.Sprintf("tokens/anchor-%012d.jso
 // Imprint is what a token over the checkpoint is over: SHA-256 of the note.
 func (c Checkpoint) Imprint() [32]byte { return sha256.Sum256([]byte(c.Note())) }
 
-// SessionLines returns, of a ledger's whole lines (each with its line feed), those an anchor of the
-// session carries: generation and key lines, and the session's head, sealed and amend lines.
-func SessionLines(ledger []byte, session string) ([]IndexedLine, error) {
-	var out []IndexedLine
-	for n := int64(0); len(ledger) > 0; n++ {
-		raw, rest, ok := lineAt(ledger)
-		if !ok {
-			return nil, fmt.Errorf("anchor: %d bytes after the ledger's last line", len(ledger))
-		}
-		ledger = rest
-		if !bytes.Contains(raw, []byte(session)) && !bytes.Contains(raw, []byte(`"type":"key"`)) && n > 0 {
-			continue // a cheap look first: ledgers have many lines
-		}
-		line, err := ParseLine(raw)
-		if err != nil {
-			return nil, fmt.Errorf("anchor: line %d: %w", n, err)
-		}
-		var of struct {
-			Session string `json:"session"`
-		}
-		switch line.Type {
-		case "head", "sealed", "amend":
-			if err := line.Decode(&of); err != nil {
-				return nil, fmt.Errorf("anchor: line %d: %w", n, err)
-			}
-			if of.Session != session {
-				continue
-			}
-		case "generation", "key":
-		default:
-			continue
-		}
-		out = append(out, IndexedLine{n, raw})
+// SessionLine tells whether an anchor of the session carries this line of the ledger: a generation or
+// key line, or one of the session's head, sealed and amend lines.
+func SessionLine(raw []byte, session string) bool {
+	if !bytes.Contains(raw, []byte(`"type":"generation"`)) && !bytes.Contains(raw, []byte(`"type":"key"`)) && !bytes.Contains(raw, []byte(session)) {
+		return false // a cheap look first: ledgers have many lines
 	}
-	return out, nil
+	line, err := ParseLine(raw)
+	if err != nil {
+		return false
+	}
+	var of struct {
+		Session string `json:"session"`
+	}
+	switch line.Type {
+	case "generation", "key":
+		return true
+	case "head", "sealed", "amend":
+		return line.Decode(&of) == nil && of.Session == session
+	}
+	return false
 }
 
-// BuildAnchor returns an anchor file over a checkpoint of the ledger whose tree is given. lines are
-// what [SessionLines] chose; those at or behind the checkpoint's size are left out, and of the heads of
-// one log all but the last. token is nil, or a reply in normal form ([NormalToken]).
-func BuildAnchor(c Checkpoint, tree *FullTree, lines []IndexedLine, cosignatures []string, token []byte) ([]byte, error) {
-	root, err := tree.Root(c.Size)
-	if err == nil && root != c.Root {
-		err = errors.New("the checkpoint is not of this ledger")
+// SessionLines returns the lines that [SessionLine] chooses of a ledger's bytes, whole lines only.
+func SessionLines(ledger []byte, session string) []IndexedLine {
+	var out []IndexedLine
+	for n := int64(0); ; n++ {
+		raw, rest, ok := lineAt(ledger)
+		if !ok {
+			return out
+		}
+		if ledger = rest; SessionLine(raw, session) {
+			out = append(out, IndexedLine{n, raw})
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("anchor at %d: %w", c.Size, err)
-	}
+}
+
+// BuildAnchor returns an anchor file over a checkpoint. lines are what [SessionLine] chose of the ledger,
+// in order; those at or behind the checkpoint's size are left out, and of the heads of one log all but
+// the last. inclusion returns the hashes beside line i in the tree of size lines ([FullTree.Inclusion]).
+// token is nil, or a reply in normal form ([NormalToken]).
+func BuildAnchor(c Checkpoint, lines []IndexedLine, inclusion func(i, size int64) ([]Hash, error), cosignatures []string, token []byte) ([]byte, error) {
 	f := anchorJSON{Type: "anchor", V: 1, Ledger: c.Origin, Checkpoint: c.Note(), Cosignatures: cosignatures,
 		Token: base64.StdEncoding.EncodeToString(token), Lines: []anchorLine{}}
 	if f.Cosignatures == nil {
 		f.Cosignatures = []string{}
 	}
 	for _, l := range lastHeads(lines, c.Size) {
-		outside, err := tree.Range(c.Size, l.Index, l.Index+1)
+		outside, err := inclusion(l.Index, c.Size)
 		if err != nil {
 			return nil, fmt.Errorf("anchor at %d: %w", c.Size, err)
 		}

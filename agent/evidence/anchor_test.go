@@ -88,7 +88,7 @@ func (b *book) anchorAt(size int64, session string, token func(imprint [32]byte)
 	for _, f := range cosign {
 		lines = append(lines, f(c.Text()))
 	}
-	return must(evidence.BuildAnchor(c, &tree, must(evidence.SessionLines(b.data, session)), lines, der))
+	return must(evidence.BuildAnchor(c, evidence.SessionLines(b.data, session), tree.Inclusion, lines, der))
 }
 
 func TestAnchor(t *testing.T) {

@@ -24,8 +24,10 @@ type Deciding struct {
 	// root; -1 if there is none. It always lies behind the deciding signature.
 	FirstBad int64
 	// Damaged is the number of a sign line behind the deciding one whose signature holds over its
-	// own text, so that lines before it were changed after they were signed (R5, V3); -1 if there is
-	// none. What lies behind the deciding signature is then no torn tail.
+	// own text, while another sign line lies between the two: lines were changed after they were signed
+	// and durable (R5, V3); -1 if there is none. What lies behind the deciding signature is then no torn
+	// tail. Without another sign line between, a power cut explains it: of the last lines written a disk
+	// may have kept the end and lost the middle.
 	Damaged int64
 }
 
@@ -42,9 +44,10 @@ type signAt struct {
 func Decide(log []byte, origin string, pub *ecdsa.PublicKey) (Deciding, error) {
 	d := Deciding{FirstBad: -1, Damaged: -1}
 	signs := d.scan(log)
+	later := signAt{number: -1} // the last one whose signature holds over its own text only
 	for i := len(signs) - 1; i >= 0; i-- {
 		s := signs[i]
-		if !s.sound && d.Damaged >= 0 {
+		if !s.sound && later.number >= 0 {
 			continue
 		}
 		var v Sign
@@ -57,11 +60,20 @@ func Decide(log []byte, origin string, pub *ecdsa.PublicKey) (Deciding, error) {
 		}
 		if s.sound {
 			d.Size, d.Root, d.Sig, d.End = v.Size, root, v.Sig, s.end
+			d.damaged(log, later)
 			return d, nil
 		}
-		d.Damaged = s.number
+		later = s
 	}
+	d.damaged(log, later)
 	return d, ErrUnsigned
+}
+
+// damaged judges what lies between the deciding signature and a later one.
+func (d *Deciding) damaged(log []byte, later signAt) {
+	if later.number >= 0 && bytes.Contains(log[d.End:later.start], []byte(`,"type":"sign"}`+"\n")) {
+		d.Damaged = later.number
+	}
 }
 
 // scan splits the log, checks lines and roots, and returns what looks like sign lines.

@@ -81,6 +81,9 @@ func (t *FullTree) Range(size, i, j int64) ([]Hash, error) {
 	return outside, nil
 }
 
+// Inclusion returns the hashes beside line i in the tree over the first size leaves.
+func (t *FullTree) Inclusion(i, size int64) ([]Hash, error) { return t.Range(size, i, i+1) }
+
 // Consistency returns the hashes that prove the tree over the first old leaves to begin the tree over
 // the first size leaves (RFC 6962 2.1.2). It needs 0 ≤ old ≤ size ≤ Size(). From nothing, and between
 // equal states, the proof is empty.
