@@ -54,31 +54,23 @@ func rootOf(leaves []evidence.Hash) evidence.Hash {
 	return t.Root()
 }
 
-// Checkpoint is a signed state of the ledger, as it may be shown.
-type Checkpoint struct {
-	Origin string
-	Size   int64
-	Root   evidence.Hash
-	Note   string // the signed note
-}
-
 // Checkpoint returns the newest durable signed state. Does not block. Call [Ledger.Published] before it
 // is shown (W2).
-func (l *Ledger) Checkpoint() (Checkpoint, error) {
+func (l *Ledger) Checkpoint() (evidence.Checkpoint, error) {
 	s := l.now.Load()
 	line, err := evidence.ParseLine(s.sign)
 	if err != nil {
-		return Checkpoint{}, fmt.Errorf("ledger: BUG: sign line: %w", err)
+		return evidence.Checkpoint{}, fmt.Errorf("ledger: BUG: sign line: %w", err)
 	}
 	var sign evidence.Sign
 	if err := line.Decode(&sign); err != nil {
-		return Checkpoint{}, fmt.Errorf("ledger: BUG: sign line: %w", err)
+		return evidence.Checkpoint{}, fmt.Errorf("ledger: BUG: sign line: %w", err)
 	}
 	root, err := evidence.ParseHash(sign.Root)
 	if err != nil {
-		return Checkpoint{}, fmt.Errorf("ledger: BUG: sign line: %w", err)
+		return evidence.Checkpoint{}, fmt.Errorf("ledger: BUG: sign line: %w", err)
 	}
-	return Checkpoint{s.ref.Origin, sign.Size, root, evidence.Note(s.ref.Origin, sign.Size, root, sign.Sig)}, nil
+	return evidence.Checkpoint{Origin: s.ref.Origin, Size: sign.Size, Root: root, Sig: sign.Sig}, nil
 }
 
 // Lines returns how many durable lines there are, sign lines included.
