@@ -168,6 +168,7 @@ func (a *agent) finish(c *current, reason string) {
 		return
 	}
 	a.capture.Detach()
+	c.ended = clock.Uptime()
 	c.session.Close(reason)
 	a.mu.Lock()
 	if a.session == c {
@@ -182,8 +183,9 @@ func (a *agent) finish(c *current, reason string) {
 func (a *agent) seal(c *current) {
 	sealed, err := c.session.Wait(context.Background()) // bounded by the recorder, which gives a hung disk up
 	if err = errors.Join(err, sealed.Err); err != nil {
-		a.log.Error("the session is not sealed; it will be at the next start", "session", c.id, "err", err)
+		a.log.Error("the session is not sealed; it will be when a disk is back", "session", c.id, "err", err)
 		a.loop.Fault("seal.failed", c.id, true)
+		a.sealFailed(c)
 	} else {
 		a.tellSealed(c, sealed)
 		latest(a.checkpoint, struct{}{})
@@ -195,6 +197,7 @@ func (a *agent) seal(c *current) {
 	a.mu.Lock()
 	delete(a.closing, c.id)
 	a.mu.Unlock()
+	a.mirror.Kick()
 	text := ""
 	if err != nil {
 		text = err.Error()

@@ -23,6 +23,7 @@ type current struct {
 	by        room.Trigger
 	continues string
 	told      telling
+	ended     time.Duration // uptime at which its end was asked for; set once, before it is sealed
 
 	mu      sync.Mutex // guards what follows
 	details web.Details

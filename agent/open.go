@@ -23,6 +23,7 @@ import (
 	"minglu/agent/identity"
 	"minglu/agent/ledger"
 	"minglu/agent/live"
+	"minglu/agent/mirror"
 	"minglu/agent/record"
 	"minglu/agent/room"
 	"minglu/agent/store"
@@ -62,6 +63,9 @@ type agent struct {
 	capture    *capture.Capture
 	store      *store.Store
 	rebuild    bool // the catalogue is to be rebuilt
+	mirror     *mirror.Mirror
+	foreign    map[string]bool // sessions whose copies differ, as told; only the mirror's goroutine
+	repaired   chan struct{}   // closed when what a cut left open was repaired at the start
 	web        *web.Server
 	sim        *sim.Room // nil on a real board
 	devices    devices
@@ -76,20 +80,21 @@ type agent struct {
 
 	ledgerMu sync.Mutex // one line at a time goes to master and copies
 
-	mu      sync.Mutex // guards what follows
-	session *current   // the session under way, nil if none
-	closing map[string]*current
-	lampAt  time.Duration // uptime at which the lamp last changed …
-	lampFor time.Duration // … and the trigger it followed
-	climate *health.ClimateFact
-	rate    int64          // bit/s of all channels when they last delivered
-	records facts          // what past sessions have shown
-	wg      sync.WaitGroup // seals and other work that Run waits for
+	mu       sync.Mutex // guards what follows
+	session  *current   // the session under way, nil if none
+	closing  map[string]*current
+	unsealed map[string]unsealed // sessions that lost their disks, by id
+	lampAt   time.Duration       // uptime at which the lamp last changed …
+	lampFor  time.Duration       // … and the trigger it followed
+	climate  *health.ClimateFact
+	rate     int64          // bit/s of all channels when they last delivered
+	records  facts          // what past sessions have shown
+	wg       sync.WaitGroup // seals and other work that Run waits for
 }
 
 // open makes all parts in order of need. Nothing runs before Run. What was opened is closed again on error.
 func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
-	a = &agent{cfg: cfg, log: log, began: clock.Uptime(), lampWish: make(chan lampWish, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, checkpoint: make(chan struct{}, 1)}
+	a = &agent{cfg: cfg, log: log, began: clock.Uptime(), lampWish: make(chan lampWish, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, repaired: make(chan struct{}), checkpoint: make(chan struct{}, 1)}
 	opened := a // returning nil and an error sets a to nil
 	defer func() {
 		if err != nil {
@@ -118,6 +123,9 @@ func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 	}
 	a.loop = newRoomLoop(roomRules(cfg), clock.Uptime, log)
 	a.loop.do, a.loop.faulted, a.loop.moved = a.do, a.onFault, a.onMove
+	if err := a.openMirror(); err != nil {
+		return nil, err
+	}
 	if err := a.openHealth(); err != nil {
 		return nil, err
 	}

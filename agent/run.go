@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -88,6 +89,7 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 		g.Go(func() error { return a.uplink.Run(ctx) })
 	}
 	g.Go(func() error { return a.runLamp(ctx) })
+	g.Go(func() error { return a.runMirror(ctx) })
 	if a.devices.speaker != nil {
 		g.Go(func() error { return a.runSpeaker(ctx) })
 	}
@@ -140,6 +142,7 @@ func (a *agent) sealAll() {
 
 // begin does once what a start needs: it records on where a cut interrupted, then repairs beside it.
 func (a *agent) begin(ctx context.Context) error {
+	defer close(a.repaired)
 	a.awaitRecorder(ctx)
 	if ctx.Err() != nil {
 		return nil
@@ -149,6 +152,11 @@ func (a *agent) begin(ctx context.Context) error {
 	if err != nil {
 		a.log.Error("looking for interrupted sessions", "err", err)
 	}
+	lacking := map[string]bool{} // only copies of sealed sessions
+	pending = slices.DeleteFunc(pending, func(p recovery.Open) bool {
+		lacking[p.Session] = a.copyOnly(p.Session)
+		return lacking[p.Session]
+	})
 	a.recordOn(pending)
 	a.learnRecords(ctx)
 	if a.rebuild {
@@ -163,7 +171,7 @@ func (a *agent) begin(ctx context.Context) error {
 	}
 	if len(pending) > 0 {
 		a.awaitDisks(ctx)
-		a.repair(ctx)
+		a.repair(ctx, func(id string) bool { return !lacking[id] }, nil)
 	}
 	return nil
 }
@@ -236,20 +244,23 @@ func cutDetails(p recovery.Open) (d room.Details) {
 	return d
 }
 
-// repair seals what a cut left open, with its true cause.
-func (a *agent) repair(ctx context.Context) {
+// repair seals what a cut left open, with its true cause: of the sessions that are wanted and not in use.
+// lost are those that this agent saw losing their disks.
+func (a *agent) repair(ctx context.Context, wanted func(session string) bool, lost map[string]unsealed) {
 	done, err := recovery.Run(ctx, recovery.Options{
 		Disks: a.recoveryDisks(), Ledger: headWriter{a}, NewLog: a.newLog, Device: a.id.D, Key: a.id.Key, Certs: a.id.Certs(),
-		Now: a.clock.Now, BootID: a.boot, Skip: a.inUse, Layer: a.layer, Log: a.log,
+		Now: a.clock.Now, BootID: a.boot, Layer: a.layer, Log: a.log,
+		Skip: func(id string) bool { return a.inUse(id) || !wanted(id) }, Cut: cutOf(lost),
 	})
 	if err != nil && ctx.Err() == nil {
 		a.log.Error("repair", "err", err)
 	}
 	for _, it := range done.Items {
 		a.log.Info("repaired", "session", it.Session, "outcome", it.Outcome, "cause", it.Cause, "err", it.Err)
+		a.settled(it)
 		switch it.Outcome {
 		case recovery.Recovered, recovery.Finished:
-			a.loop.Fault("session.recovered", it.Session, true)
+			a.loop.Fault("session.recovered", it.Session, lost == nil)
 			a.tell(report.SessionRecovered, report.SessionEvent{Session: it.Session, Reason: it.Cause, Copies: len(a.storeDisks())})
 		default:
 			a.loop.Fault("session.damaged", it.Session, true)
@@ -307,6 +318,7 @@ func (a *agent) onDisk(e record.DiskEvent) {
 		return
 	}
 	a.log.Info("disk is back", "disk", e.Disk)
+	a.mirror.Kick()
 	for _, c := range []string{"disk.full", "disk.gone", "disk.slow", "disk.taken", "disk.failed"} {
 		a.loop.Fault(c, name, false)
 	}

@@ -30,6 +30,22 @@ func (m *Mirror) Pass(ctx context.Context) Report { return m.run(ctx, true) }
 // Look only lists what lacks, without reading media and without writing.
 func (m *Mirror) Look(ctx context.Context) Report { return m.run(ctx, false) }
 
+// Completes tells that a session has a sealed copy and others that lack only what that one holds, none of
+// which tells another story. It reads no media.
+func (m *Mirror) Completes(session string) bool {
+	m.pass.Lock()
+	defer m.pass.Unlock()
+	var disks []Disk
+	for _, d := range m.o.Disks() {
+		if m.present(d) == nil {
+			disks = append(disks, d)
+		}
+	}
+	r := &Report{}
+	j, _, err := m.look(disks, session, r)
+	return err == nil && j != nil && len(j.lacking) > 0 && len(r.Foreign) == 0
+}
+
 func (m *Mirror) run(ctx context.Context, write bool) Report {
 	m.pass.Lock()
 	defer m.pass.Unlock()

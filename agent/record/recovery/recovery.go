@@ -63,6 +63,10 @@ type Options struct {
 	Now    func() clock.Reading
 	BootID string // of the running kernel; another one in "open" means that the power was lost
 
+	// Cut is asked why a session of this boot was cut, and at which uptime it ended, by a caller that was
+	// there: it lost its disks and the agent ran on. nil, or an empty cause: the boot id tells.
+	Cut func(session string) (cause string, up time.Duration)
+
 	Skip     func(session string) bool // sessions in use by the recorder; nil: none
 	Progress func(Progress)            // called from Run's goroutine, must not block; nil: none
 	Log      *slog.Logger              // nil: silent
@@ -93,7 +97,7 @@ const (
 type Item struct {
 	Session   string
 	Outcome   Outcome
-	Cause     string           // "power lost", "agent stopped unexpectedly"
+	Cause     string           // "power lost", "agent stopped unexpectedly", or as Options.Cut says
 	Recovered map[string]int64 // fragments beyond the last signature, per channel
 	LostBytes int64            // bytes moved to aside/
 	GapFrom   int64            // µs of media time: earliest end of a channel

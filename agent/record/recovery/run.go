@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"minglu/agent/durable"
 	"minglu/agent/evidence"
@@ -22,6 +23,9 @@ func (o *Options) valid() error {
 	}
 	if o.Skip == nil {
 		o.Skip = func(string) bool { return false }
+	}
+	if o.Cut == nil {
+		o.Cut = func(string) (string, time.Duration) { return "", 0 }
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}

@@ -73,9 +73,11 @@ func (j *job) writeRecovery(st *state, p *plan) (*state, error) {
 // lines are those of the recovery file, in order.
 func (j *job) lines(st *state, p *plan) ([]any, error) {
 	now := j.o.Now()
-	cause := Stopped
+	cause, up := Stopped, now.Up
 	if j.open.Boot != j.o.BootID {
 		cause = PowerLost
+	} else if c, at := j.o.Cut(j.id); c != "" {
+		cause, up = c, at
 	}
 	j.item.Cause = cause
 	src := j.copies[0]
@@ -106,7 +108,7 @@ func (j *job) lines(st *state, p *plan) ([]any, error) {
 		return nil, err
 	}
 	out = append(out, asides...)
-	gaps, end := j.gaps(st, now.T.UnixMicro(), now.Up.Microseconds(), cause)
+	gaps, end := j.gaps(st, now.T.UnixMicro(), up.Microseconds(), cause)
 	out = append(out, gaps...)
 	closes, err := j.closeLines(st, p)
 	if err != nil {

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	"minglu/agent/mirror"
+	"minglu/agent/record/recovery"
+	"minglu/agent/room"
+)
+
+// unsealed is a session that lost its disks before it was sealed, while the agent ran on.
+type unsealed struct {
+	cause string
+	up    time.Duration // uptime at which it ended
+}
+
+// openMirror makes what completes the copies of sealed sessions in the background.
+func (a *agent) openMirror() (err error) {
+	a.mirror, err = mirror.New(mirror.Options{
+		Disks: a.mirrorDisks, InUse: a.inUse, Busy: a.recording, Before: a.retrySeals, Device: a.id.D, OnReport: a.onCopies, Layer: a.layer, Log: a.log})
+	return err
+}
+
+// runMirror waits until the repairs of the start are over: they work on the same folders.
+func (a *agent) runMirror(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-a.repaired:
+	}
+	if err := a.mirror.Run(ctx); ctx.Err() == nil {
+		return err
+	}
+	return context.Cause(ctx) // also with a hanging disk left behind
+}
+
+// mirrorDisks are the disks that can at least be read.
+func (a *agent) mirrorDisks() (disks []mirror.Disk) {
+	for _, d := range a.recorder.Disks() {
+		if d.ID != "" && (d.OK || d.Cause == "full" || d.Cause == "read-only") {
+			disks = append(disks, mirror.Disk{ID: d.ID, Dir: d.Disk, ReadOnly: !d.OK})
+		}
+	}
+	return disks
+}
+
+// recording says that the disks are needed: a session runs, or is being sealed.
+func (a *agent) recording() bool {
+	st := a.loop.State()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.session != nil || len(a.closing) > 0 || st.Phase == room.Recording || st.Phase == room.PostRoll
+}
+
+// sealFailed remembers a session whose disks are gone, for when one is back.
+func (a *agent) sealFailed(c *current) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.unsealed[c.id] = unsealed{"disk-failed", c.ended}
+}
+
+// retrySeals seals what could not be sealed for lack of disks. The mirror calls it before each pass.
+func (a *agent) retrySeals(ctx context.Context) {
+	a.mu.Lock()
+	waiting := make(map[string]unsealed, len(a.unsealed))
+	for id, u := range a.unsealed {
+		waiting[id] = u
+	}
+	a.mu.Unlock()
+	if len(waiting) == 0 || len(a.mirrorDisks()) == 0 {
+		return
+	}
+	a.repair(ctx, func(id string) bool { _, waits := waiting[id]; return waits }, waiting)
+}
+
+// cutOf tells recovery what the agent itself saw of a session's end.
+func cutOf(waiting map[string]unsealed) func(string) (string, time.Duration) {
+	return func(id string) (string, time.Duration) { return waiting[id].cause, waiting[id].up }
+}
+
+// settled clears what was said of a session that could not be sealed.
+func (a *agent) settled(it recovery.Item) {
+	a.mu.Lock()
+	_, waited := a.unsealed[it.Session]
+	if it.Outcome != recovery.Failed {
+		delete(a.unsealed, it.Session)
+	}
+	a.mu.Unlock()
+	if waited && it.Outcome != recovery.Failed {
+		a.loop.Fault("seal.failed", it.Session, false)
+	}
+}
+
+// copyOnly tells of a session found at the start whether one copy is sealed and entered as such, so that
+// the others need no repair: the mirror completes them, at its own pace.
+func (a *agent) copyOnly(id string) bool {
+	b, err := a.ledger.BytesFrom(0)
+	if err != nil {
+		return false
+	}
+	for line := range bytes.Lines(b) { // canonical lines: these bytes must occur
+		if bytes.Contains(line, []byte(`"type":"sealed"`)) && bytes.Contains(line, []byte(`"session":"`+id+`"`)) {
+			return a.mirror.Completes(id)
+		}
+	}
+	return false
+}
+
+// onCopies turns the state of the copies into faults: one for each disk that lacks any, one for each
+// session whose copies tell different stories.
+func (a *agent) onCopies(r mirror.Report) {
+	lacking := make(map[string]bool)
+	for _, c := range r.Lacking {
+		lacking[c.Dir] = true
+	}
+	for _, dir := range a.cfg.Storage.Disks {
+		a.loop.Fault("copy.incomplete", a.diskName(dir), lacking[dir])
+	}
+	if r.Done {
+		for id := range a.foreign {
+			if !slices.ContainsFunc(r.Foreign, func(c mirror.Copy) bool { return c.Session == id }) {
+				a.loop.Fault("copy.foreign", id, false)
+				delete(a.foreign, id)
+			}
+		}
+	}
+	for _, c := range r.Foreign {
+		a.foreign[c.Session] = true
+		a.loop.Fault("copy.foreign", c.Session, true)
+	}
+	for _, c := range r.Completed {
+		if err := a.enter(c.Session); err != nil {
+			a.log.Error("catalogue", "session", c.Session, "err", err)
+		}
+	}
+}
