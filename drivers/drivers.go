@@ -41,11 +41,12 @@ type Format struct {
 	AudioConfig  []byte // AAC: AudioSpecificConfig, ISO 14496-3 1.6.2.1
 	SampleRateHz int    // sound: PCM frames per second
 	Channels     int    // sound: 1 mono, 2 stereo
+	Exact        bool   // PCM: what the source coded without loss (G.711), to be recorded as it is
 }
 
 // Equal reports whether both formats describe the same track.
 func (f *Format) Equal(g *Format) bool {
-	return f.Codec == g.Codec && f.ClockHz == g.ClockHz && f.SampleRateHz == g.SampleRateHz && f.Channels == g.Channels &&
+	return f.Codec == g.Codec && f.ClockHz == g.ClockHz && f.SampleRateHz == g.SampleRateHz && f.Channels == g.Channels && f.Exact == g.Exact &&
 		bytes.Equal(f.VPS, g.VPS) && bytes.Equal(f.SPS, g.SPS) && bytes.Equal(f.PPS, g.PPS) && bytes.Equal(f.AudioConfig, g.AudioConfig)
 }
 
@@ -63,7 +64,8 @@ type Sample struct {
 	Data     []byte        // read-only, shared
 
 	// At is where DTS lies on the board's monotonic clock (uptime of capture). Package capture
-	// sets it; a driver leaves it 0. Within one Run, At grows exactly as DTS does.
+	// sets it; a driver leaves it 0. Within one Run, At grows as DTS does, but for the slow bends that
+	// keep it where samples arrive: half a percent at most for a clock that works.
 	At time.Duration
 	// Run numbers the unbroken stretches of one channel, from 1: another Run means that the
 	// timeline was anchored anew (reconnect, clock of the source stepped). Package capture sets it.

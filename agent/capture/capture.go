@@ -1,10 +1,18 @@
 // Package capture keeps the sources of a room connected and brings what they deliver onto one timeline.
 //
 // It guarantees: each sample handed to a [Sink] carries the uptime of its decoding time (At) and the
-// number of the unbroken stretch it belongs to (Run), within which At grows exactly as the source's
-// ticks do; samples of a channel come in the order of their arrival, without a hole or a repetition
-// between pre-roll and what follows; a pre-roll begins at a keyframe and stays within its bound of
-// bytes; after [Capture.Pause] nothing is kept. A source that fails, or is silent, is connected again.
+// number of the unbroken stretch it belongs to (Run); samples of a channel come in the order of their
+// arrival, without a hole or a repetition between pre-roll and what follows; a pre-roll begins at a
+// keyframe and stays within its bound of bytes; after [Capture.Pause] nothing is kept. A source that
+// fails, or is silent, is connected again.
+//
+// The timeline follows capture time. Within a run, At grows as the source's ticks do, bent slowly so
+// that the least delayed samples of the last seconds lie where they arrived: nothing arrives before it
+// was captured, and on a cable the quickest arrive right after. A bend takes at most half a percent, so
+// that no single picture or sound is seen or heard out of its time; a clock that is up to 500 ppm off is
+// learned and costs a few milliseconds, not seconds in a day. A source whose stamps are no time at all
+// (25 a second stamped, 21 sent) is followed at the rate it is found to have. Sender reports only say
+// how a camera's sound lies beside its picture: never where either lies, and when they step nothing moves.
 //
 // It does not guarantee that all samples arrive, only that their loss is told ([Sink].Lost, a new Run,
 // or a distance of ticks). Nothing here waits for a disk, a viewer or another channel.
@@ -42,7 +50,7 @@ type Channel struct {
 type Options struct {
 	Channels     []Channel
 	Preroll      time.Duration        // kept of each channel while no sink is attached; negative: none
-	PrerollBytes int64                // bound of one channel's pre-roll; more is dropped from its beginning
+	PrerollBytes int64                // bound of one channel's pre-roll; more is dropped from its beginning. A single group of pictures may take twice as much
 	NoFrames     time.Duration        // a connection whose lead track is silent for so long is cut
 	Uptime       func() time.Duration // required; the clock of drivers.Sample.Arrival
 	Log          *slog.Logger         // nil: none
@@ -114,14 +122,15 @@ func (c *Capture) Run(ctx context.Context) error {
 
 // Attach hands the pre-roll of each channel to s, then everything that comes. It ends a pause, and
 // takes the place of a sink attached before. While a sink is attached, only the samples since the
-// last keyframe are kept: they begin the pre-roll of the next one.
+// last keyframe are kept: they begin the pre-roll of a sink that takes its place.
 func (c *Capture) Attach(s Sink) {
 	for _, ch := range c.channels {
 		ch.attach(s)
 	}
 }
 
-// Detach ends the delivery: when it returns, the sink gets no more calls. The pre-roll fills again.
+// Detach ends the delivery: when it returns, the sink gets no more calls. The pre-roll is emptied, so
+// that nothing of a session that was sealed comes into the next one, and fills again from the next keyframe.
 func (c *Capture) Detach() {
 	for _, ch := range c.channels {
 		ch.detach()

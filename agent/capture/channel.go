@@ -37,8 +37,9 @@ type channel struct {
 	encoders []*encoder // per track, nil where sound comes coded
 	early    []*drivers.SenderReport
 	run      *run
-	runs     int  // number of the newest run
-	fresh    bool // the next sample begins a run
+	before   []trackLine // of the last connection
+	runs     int         // number of the newest run
+	fresh    bool        // the next sample begins a run
 
 	health
 }
@@ -58,7 +59,7 @@ func (c *channel) open(d drivers.Description) error {
 		if f == nil || f.ClockHz <= 0 {
 			return errors.New("capture: a track without format")
 		}
-		if f.Codec != drivers.PCM {
+		if f.Codec != drivers.PCM || f.Exact {
 			continue
 		}
 		e, err := newEncoder(f)
@@ -107,14 +108,16 @@ func (c *channel) receive(s drivers.Sample) error {
 func (c *channel) take(s drivers.Sample, lookahead int64) {
 	switch {
 	case c.run == nil:
-		c.run = newRun(c.runs+1, c.desc, s.Arrival)
-		for i := range c.early {
-			c.run.tracks[i].report = c.early[i]
+		c.run = newRun(c.runs+1, c.desc, s.Arrival, c.before)
+		for _, r := range c.early {
+			if r != nil {
+				c.run.reported(r)
+			}
 		}
 	case c.fresh:
 		c.flush()
 		c.run = c.run.next(-1, s.Arrival)
-	case c.run.broken(&s):
+	case c.run.broken(&s, lookahead):
 		c.log.Warn("the source's clock stepped", "track", s.Track, "ticks", s.DTS, "before", c.run.tracks[s.Track].dts)
 		c.flush()
 		c.run = c.run.next(s.Track, s.Arrival)
@@ -205,7 +208,7 @@ func (c *channel) reported(r drivers.SenderReport) {
 		c.early[r.Track] = &r
 		return
 	}
-	c.run.tracks[r.Track].report = &r
+	c.run.reported(&r)
 }
 
 // closed ends the connection under way.
@@ -217,6 +220,7 @@ func (c *channel) closed(cause string) {
 			c.news(i, 0, cause)
 		}
 		c.flush()
+		c.before = c.run.tracks
 	}
 	c.fresh, c.run, c.desc = true, nil, nil
 	c.health.closed(c.o.Uptime())
@@ -240,6 +244,7 @@ func (c *channel) detach() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.release()
+	c.ring.clear()
 }
 
 // release hands over what is left and lets the mapping follow the source again. c.mu is held.

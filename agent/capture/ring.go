@@ -62,6 +62,10 @@ func (r *ring) drop(n int) {
 
 func (r *ring) clear() { *r = ring{} }
 
+// oneGroup times the limit is what a single group of pictures may take: without its beginning a
+// recording would begin only with the next one, up to ten seconds later.
+const oneGroup = 2
+
 // trim drops whole groups of pictures: those whose successor begins at or before since, and as many
 // as it takes to hold at most limit bytes. What is older than since altogether goes too.
 func (r *ring) trim(since time.Duration, limit int64) {
@@ -71,7 +75,7 @@ func (r *ring) trim(since time.Duration, limit int64) {
 		switch {
 		case next > 0 && (all[next].sample.Arrival <= since || r.bytes > limit):
 			r.drop(next)
-		case next == 0 && (all[len(all)-1].sample.Arrival < since || r.bytes > limit):
+		case next == 0 && (all[len(all)-1].sample.Arrival < since || r.bytes > oneGroup*limit):
 			r.clear()
 		default:
 			return
@@ -89,7 +93,7 @@ func (r *ring) secondKey() int {
 	return 0
 }
 
-// last drops all before the last keyframe, and that too if it takes more than limit bytes.
+// last drops all before the last keyframe, and that too if it takes more than oneGroup times limit.
 func (r *ring) last(limit int64) {
 	all := r.all()
 	for i := len(all) - 1; i > 0; i-- {
@@ -98,7 +102,7 @@ func (r *ring) last(limit int64) {
 			break
 		}
 	}
-	if r.bytes > limit {
+	if r.bytes > oneGroup*limit {
 		r.clear()
 	}
 }

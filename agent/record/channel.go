@@ -1,6 +1,7 @@
 package record
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -28,6 +29,10 @@ type channel struct {
 	tracks  []track       // as of the segment that is open, or of the one to open at the next keyframe
 	needKey bool          // nothing is recorded before the next keyframe of the lead track
 	renew   bool          // that keyframe begins a new segment
+	carried bool          // keyframes carry their parameter sets: they are not those of the segment
+	credit  time.Duration // media for which segments may begin because of new parameter sets
+	seen    time.Duration // media time up to which credit was given
+	at      time.Duration // media time of the newest sample
 	from    time.Duration // media time before which sound is dropped: where the picture starts
 
 	seg  *segment // nil: none open
@@ -63,19 +68,65 @@ type gapSpan struct {
 	cause    string
 }
 
-// describe takes over what the source says at a new connection.
-func (c *channel) describe(d drivers.Description) {
+// describe takes over what the source says at a new connection. every is the length of a segment.
+func (c *channel) describe(d drivers.Description, every time.Duration) {
 	c.desc = d
 	c.formats = append([]*drivers.Format(nil), d.Formats...)
 	if len(d.Formats) == 0 {
 		return
 	}
-	same := len(c.tracks) == len(d.Formats)
-	for i := 0; same && i < len(d.Formats); i++ {
-		same = compatible(c.tracks[i].format, d.Formats[i])
+	other, sets := len(c.tracks) != len(d.Formats), false
+	for i := 0; !other && i < len(d.Formats); i++ {
+		g, f := c.tracks[i].format, d.Formats[i]
+		switch {
+		case compatible(g, f):
+		case onlySets(g, f):
+			sets = true
+		default:
+			other = true
+		}
 	}
-	c.renew = c.renew || !same
+	c.renew = c.renew || other || sets && !c.carry(c.at, every)
 	c.needKey = c.needKey || d.Formats[0].Codec.Video()
+}
+
+// setSegments is how many segments may begin because of new parameter sets before the next ones must
+// wait for their time: then they are carried in the samples, so that a camera that changes its mind
+// each second does not make a file each second.
+const setSegments = 8
+
+// carry decides that samples carry their parameter sets. at is the media time, every that of a segment.
+func (c *channel) carry(at, every time.Duration) bool {
+	if c.seg == nil && !c.carried {
+		return false
+	}
+	if c.seen == 0 {
+		c.credit = setSegments * every
+	}
+	c.credit = min(c.credit+max(0, at-c.seen), setSegments*every)
+	c.seen = max(at, 1)
+	if c.carried = c.credit < every; !c.carried {
+		c.credit -= every
+	}
+	return c.carried
+}
+
+// onlySets reports whether two formats differ in nothing but parameter sets, which samples can carry.
+func onlySets(g, f *drivers.Format) bool {
+	return f.Codec.Video() && f.Codec == g.Codec && f.ClockHz == g.ClockHz && len(f.SPS) > 0
+}
+
+// withSets is an access unit that begins with the parameter sets of its format (ISO 14496-15 5.3.2, as
+// "avc3" has them: decoders take them in any file).
+func withSets(f *drivers.Format, unit []byte) []byte {
+	var out []byte
+	for _, set := range [][]byte{f.VPS, f.SPS, f.PPS} {
+		if len(set) > 0 {
+			out = binary.BigEndian.AppendUint32(out, uint32(len(set)))
+			out = append(out, set...)
+		}
+	}
+	return append(out, unit...)
 }
 
 // compatible reports whether samples of f may follow those of g in one file, as far as a description
@@ -101,13 +152,13 @@ func (c *channel) retrack() {
 		o := &old[i]
 		t.cause, t.end = o.cause, rescale(o.end, o.scale, t.scale)
 		if o.scale == t.scale {
-			t.run, t.t0, t.d0, t.cut, t.anew = o.run, o.t0, o.d0, o.cut, o.anew
+			t.run, t.t0, t.d0, t.last, t.cut, t.anew = o.run, o.t0, o.d0, o.last, o.cut, o.anew
 			t.deltas, t.at = o.deltas, o.at
 		}
 	}
 	c.runs = make([]fmp4.Run, len(c.tracks))
 	c.counts = make([]int64, len(c.tracks))
-	c.renew = false
+	c.renew, c.carried = false, false
 }
 
 // rescale rounds up, so that what follows never lies before what was.

@@ -27,6 +27,7 @@ func (s *Session) sample(c *channel, m *drivers.Sample) {
 		c.status.Dropped++
 		return
 	}
+	c.at = max(c.at, at)
 	if c.formats[m.Track] != m.Format {
 		s.reformat(c, m)
 	}
@@ -43,7 +44,11 @@ func (s *Session) sample(c *channel, m *drivers.Sample) {
 // reformat notes that a track is coded differently from this sample on.
 func (s *Session) reformat(c *channel, m *drivers.Sample) {
 	c.formats[m.Track] = m.Format
-	if m.Track >= len(c.tracks) || !c.tracks[m.Track].format.Equal(m.Format) {
+	switch {
+	case m.Track >= len(c.tracks):
+		c.renew = true
+	case c.tracks[m.Track].format.Equal(m.Format): // what the segment has, or carried as all are by now
+	case !onlySets(c.tracks[m.Track].format, m.Format) || !c.carry(c.at, s.r.o.Segment):
 		c.renew = true
 	}
 }
@@ -62,6 +67,7 @@ func (s *Session) leadSample(c *channel, m *drivers.Sample, at time.Duration) bo
 		c.retrack()
 	}
 	due := c.renew || s.segmentDue(c)
+	c.renew = c.renew || due && c.carried
 	t := &c.tracks[0]
 	if c.cause != "" && t.cause == "" {
 		t.cause = c.cause
@@ -99,6 +105,9 @@ func (s *Session) leadSample(c *channel, m *drivers.Sample, at time.Duration) bo
 		c.from = at
 	}
 	c.needKey, c.started = false, true
+	if c.carried && m.Keyframe {
+		m.Data = withSets(m.Format, m.Data)
+	}
 	t.push(m, tfdt, cause)
 	return true
 }

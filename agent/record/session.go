@@ -40,7 +40,8 @@ type Session struct {
 
 	mu     sync.Mutex // guards what follows
 	inbox  []msg
-	held   int64 // bytes of samples in inbox
+	woken  time.Duration // arrival of the last sample that woke run
+	held   int64         // bytes of samples in inbox
 	wake   chan struct{}
 	status Status
 	result Sealed
@@ -67,6 +68,13 @@ type Session struct {
 	deriveErr          error
 	mediaTo, durableTo int64 // µs
 }
+
+// Samples are taken in several at a time: each wake-up costs more than what is done with one of them.
+// What is in the inbox at the end of a cycle is taken in before it is cut.
+const (
+	gatherFor     = 100 * time.Millisecond
+	gatherSamples = 64
+)
 
 type certFile struct {
 	name string
@@ -283,10 +291,13 @@ func (s *Session) post(m msg) {
 		}
 	}
 	s.inbox = append(s.inbox, m)
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	if m.kind == msgSample {
+		if len(s.inbox) < gatherSamples && (m.sample.Arrival-s.woken).Abs() < gatherFor {
+			return // the ticker comes soon enough at the latest
+		}
+		s.woken = m.sample.Arrival
 	}
+	s.kick()
 }
 
 // run is the session's goroutine: it owns the fragments and the log.
@@ -424,7 +435,7 @@ func (s *Session) take(m *msg) {
 		s.sample(s.channel(m.ch), &m.sample)
 	case msgDescribe:
 		if c := s.channel(m.ch); c != nil {
-			c.describe(*m.desc)
+			c.describe(*m.desc, s.r.o.Segment)
 		}
 	case msgLost:
 		s.noteLoss(m)

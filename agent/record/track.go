@@ -32,7 +32,8 @@ type track struct {
 	scale  int64 // ticks per second
 
 	run    int   // of the sample last pushed, 0 before the first
-	t0, d0 int64 // tfdt and DTS at which the run was anchored
+	t0, d0 int64 // tfdt and DTS at which the run was anchored; t0 follows At
+	last   int64 // DTS of the sample last placed
 
 	queue []qsample // the last one is held while held is set
 	held  bool
@@ -87,7 +88,7 @@ func (t *track) place(s *drivers.Sample, at time.Duration) (tfdt int64, cause st
 			cause = causeConnection
 		}
 		t.finish()
-		t.run, t.d0 = s.Run, s.DTS
+		t.run, t.d0, t.last = s.Run, s.DTS, s.DTS
 		t.t0 = max(t.ticks(at), t.end)
 		t.anew = true
 		return t.t0, cause
@@ -96,6 +97,15 @@ func (t *track) place(s *drivers.Sample, at time.Duration) (tfdt int64, cause st
 		cause = causeNoData
 	}
 	tfdt = t.t0 + s.DTS - t.d0
+	// Capture bends At slowly after what the source's clock is off (agreed with package capture). A tick
+	// of difference is rounding. Where the run was anchored late, behind an overlap, At is caught up with
+	// at half the distance of its samples.
+	if d := t.ticks(at) - tfdt; d > 1 || d < -1 {
+		d = max(d, -(s.DTS-t.last)/2)
+		t.t0 += d
+		tfdt += d
+	}
+	t.last = s.DTS
 	if !t.held {
 		return max(tfdt, t.end), cause
 	}

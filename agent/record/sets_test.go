@@ -1,0 +1,66 @@
+package record_test
+
+import (
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"minglu/agent/record"
+	"minglu/drivers"
+)
+
+// TestSetsThatFlap: a camera that changes its parameter sets each second makes a few files and then no
+// more than two for the time of one; nothing of it is lost.
+func TestSetsThatFlap(t *testing.T) {
+	cam, big := get(t, camera), get(t, larger)
+	synctest.Test(t, func(t *testing.T) {
+		const seconds, segment = 40, 10
+		r := start(t, 1, func(o *record.Options) { o.Segment = segment * time.Second })
+		s := r.open(sessionID, "face")
+		zero := r.up()
+		want := 0
+		for i := range seconds {
+			c, from := cam, time.Duration(i%6)*time.Second
+			if i%2 == 1 {
+				c = big
+			}
+			for _, m := range c.samples {
+				if m.Track == 0 && m.At >= from && m.At < from+time.Second {
+					want++
+				}
+			}
+			// One run: the sets change within the connection.
+			for _, m := range c.samples {
+				if m.Track != 0 || m.At < from || m.At >= from+time.Second {
+					continue
+				}
+				shift := time.Duration(i)*time.Second - from
+				m.At += zero + shift
+				m.DTS += int64(shift / time.Second * 90000)
+				m.PTS += int64(shift / time.Second * 90000)
+				if i == 0 && m.DTS == 0 {
+					s.Describe("face", drivers.Description{Formats: cam.formats[:1]})
+				}
+				time.Sleep(m.At - r.up())
+				s.Write("face", m)
+			}
+		}
+		if sealed := r.seal(s, "button"); sealed.Err != nil {
+			t.Fatalf("sealed %+v\n%s", sealed, r.logs)
+		}
+		r.stop()
+		files, err := filepath.Glob(filepath.Join(r.disks[0], "sessions", sessionID, "*.mp4"))
+		if err != nil || len(files) < 8 || len(files) > 8+2*seconds/segment+1 {
+			t.Errorf("%d files in %d s, want some and then at most two for each %d s", len(files), seconds, segment)
+		}
+		got := 0
+		for _, f := range files {
+			got += probe(t, f)
+		}
+		if got != want {
+			t.Errorf("%d pictures can be decoded, want %d", got, want)
+		}
+		r.check(r.disks[0], sessionID, 0)
+	})
+}
