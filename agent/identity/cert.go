@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -14,16 +16,15 @@ import (
 	"path/filepath"
 	"time"
 
-	"minglu/agent/durable"
 	"minglu/agent/evidence"
 )
 
 // loadCerts reads certificate and chain, or makes the certificate.
-func (id *Identity) loadCerts(dir string, files durable.Files, key *ecdsa.PrivateKey, name string) error {
-	path := filepath.Join(dir, CertFile)
+func (id *Identity) loadCerts(name string) error {
+	path := filepath.Join(id.dir, CertFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return id.selfMade(path, files, key, name)
+		return id.selfMade(path, name)
 	}
 	if err != nil {
 		return err
@@ -32,7 +33,7 @@ func (id *Identity) loadCerts(dir string, files durable.Files, key *ecdsa.Privat
 	if err == nil && len(certs) != 1 {
 		err = errors.New("want one certificate; the others belong into " + ChainFile)
 	}
-	if err == nil && !key.PublicKey.Equal(certs[0].PublicKey) {
+	if err == nil && !sameKey(id.Key, certs[0].PublicKey) {
 		err = errors.New("is of another key")
 	}
 	if err == nil {
@@ -41,11 +42,20 @@ func (id *Identity) loadCerts(dir string, files durable.Files, key *ecdsa.Privat
 	if err != nil {
 		return fmt.Errorf("%s: %w: put the certificate of this key back, or remove the file to go on with a self-made one", path, err)
 	}
-	if old, err := makeCert(key, certs[0].Subject.CommonName); err == nil && old.Equal(certs[0]) && certs[0].Subject.CommonName != name {
-		return id.selfMade(path, files, key, name)
+	if isSelfMade(certs[0]) && certs[0].Subject.CommonName != name {
+		return id.selfMade(path, name)
 	}
 	id.Cert, id.DevicePEM = certs[0], b
-	return id.loadChain(filepath.Join(dir, ChainFile))
+	return id.loadChain(filepath.Join(id.dir, ChainFile))
+}
+
+func sameKey(key crypto.Signer, pub any) bool {
+	p, ok := key.Public().(*ecdsa.PublicKey)
+	return ok && p.Equal(pub)
+}
+
+func isSelfMade(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
 
 func (id *Identity) loadChain(path string) error {
@@ -64,8 +74,8 @@ func (id *Identity) loadChain(path string) error {
 }
 
 // selfMade makes the certificate and returns when it is durable.
-func (id *Identity) selfMade(path string, files durable.Files, key *ecdsa.PrivateKey, name string) error {
-	cert, err := makeCert(key, name)
+func (id *Identity) selfMade(path, name string) error {
+	cert, err := makeCert(id.Key, name)
 	if err != nil {
 		return err
 	}
@@ -73,13 +83,13 @@ func (id *Identity) selfMade(path string, files durable.Files, key *ecdsa.Privat
 		return err
 	}
 	id.Cert, id.DevicePEM = cert, evidence.MarshalCertsPEM(cert)
-	return files.Replace(path, id.DevicePEM)
+	return id.files.Replace(path, id.DevicePEM)
 }
 
-// makeCert returns the self-made certificate of a key: the same key and name give the same bytes. It
+// makeCert returns the self-made certificate of a key: the same key in a file and name give the same bytes. It
 // holds from 1970, so that a board without a clock can sign, to the end of time as RFC 5280 4.1.2.5 writes it.
-func makeCert(key *ecdsa.PrivateKey, name string) (*x509.Certificate, error) {
-	spki, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+func makeCert(key crypto.Signer, name string) (*x509.Certificate, error) {
+	spki, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +105,7 @@ func makeCert(key *ecdsa.PrivateKey, name string) (*x509.Certificate, error) {
 		URIs:                  []*url.URL{{Scheme: "minglu", Opaque: evidence.DeviceID(spki)}},
 		BasicConstraintsValid: true,
 	}
-	der, err := x509.CreateCertificate(nil, tmpl, tmpl, &key.PublicKey, key) // no rand: RFC 6979
+	der, err := x509.CreateCertificate(nil, tmpl, tmpl, key.Public(), key) // no rand: RFC 6979
 	if err != nil {
 		return nil, fmt.Errorf("make certificate: %w", err)
 	}
