@@ -34,8 +34,11 @@ type Layer struct {
 	Before func(Op) error
 	// Free is what Space tells; 0: 1 TiB.
 	Free func() int64
+	// Journal keeps every change for a [Replay].
+	Journal bool
 
 	mu      sync.Mutex // guards what follows
+	changes []Change
 	ops     []Op
 	visible map[string]*node
 	synced  map[string]*node
@@ -120,6 +123,9 @@ func (l *Layer) OpenFile(name string, flag int, perm fs.FileMode) (durable.Handl
 			l.synced[name] = n
 		}
 		l.visible[name] = n
+		if flag&os.O_CREATE != 0 {
+			l.note(Change{Verb: "create", Name: name})
+		}
 	}
 	return &handle{Handle: h, l: l, n: n, name: name}, nil
 }
@@ -135,6 +141,7 @@ func (l *Layer) Mkdir(name string, perm fs.FileMode) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.visible[name] = &node{dir: true}
+	l.note(Change{Verb: "mkdir", Name: name})
 	return nil
 }
 
@@ -153,10 +160,13 @@ func (l *Layer) rename(from, to string, do func(from, to string) error) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n := l.visible[from]; n != nil {
-		l.visible[to] = n
-		delete(l.visible, from)
+	for name, n := range l.visible { // of a folder, what is in it too
+		if name == from || strings.HasPrefix(name, from+string(filepath.Separator)) {
+			delete(l.visible, name)
+			l.visible[to+strings.TrimPrefix(name, from)] = n
+		}
 	}
+	l.note(Change{Verb: "rename", Name: to, From: from})
 	return nil
 }
 
@@ -171,6 +181,7 @@ func (l *Layer) Remove(name string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.visible, name)
+	l.note(Change{Verb: "remove", Name: name})
 	return nil
 }
 
@@ -191,6 +202,7 @@ func (l *Layer) SyncDir(name string) error {
 			l.synced[p] = n
 		}
 	}
+	l.note(Change{Verb: "syncdir", Name: name})
 	return nil
 }
 
@@ -290,7 +302,9 @@ func (h *handle) WriteAt(p []byte, off int64) (int, error) {
 	n, err := h.Handle.WriteAt(p, off)
 	h.l.mu.Lock()
 	defer h.l.mu.Unlock()
-	h.n.pending = append(h.n.pending, change{off, append([]byte{}, p[:n]...)})
+	data := append([]byte{}, p[:n]...)
+	h.n.pending = append(h.n.pending, change{off, data})
+	h.l.note(Change{Verb: "write", Name: h.name, Off: off, Data: data})
 	return n, err
 }
 
@@ -304,6 +318,7 @@ func (h *handle) Truncate(size int64) error {
 	h.l.mu.Lock()
 	defer h.l.mu.Unlock()
 	h.n.pending = append(h.n.pending, change{off: size})
+	h.l.note(Change{Verb: "truncate", Name: h.name, Off: size})
 	return nil
 }
 
@@ -318,5 +333,6 @@ func (h *handle) sync(verb string) error {
 	h.l.mu.Lock()
 	defer h.l.mu.Unlock()
 	h.n.apply()
+	h.l.note(Change{Verb: "sync", Name: h.name})
 	return nil
 }

@@ -105,7 +105,7 @@ func (j *job) judge(all []*replica) error {
 		case dec.Damaged >= 0:
 			j.note("disk %s: log: line %d is altered and signed lines follow: left alone", c.disk.ID, dec.FirstBad)
 			continue
-		case err != nil && hasSign(c.log):
+		case err != nil && signs(c.log) > 1: // one may be of the first lines, torn in their middle
 			j.note("disk %s: log: no signature in it holds: left alone", c.disk.ID)
 			continue
 		case err == nil:
@@ -139,9 +139,9 @@ func commonPrefix(a, b []byte) int {
 	return n
 }
 
-// hasSign tells whether any whole line looks like a sign line.
-func hasSign(log []byte) bool {
-	return bytes.Contains(log[:bytes.LastIndexByte(log, '\n')+1], []byte(`"type":"sign"`))
+// signs counts the whole lines that look like sign lines.
+func signs(log []byte) int {
+	return bytes.Count(log[:bytes.LastIndexByte(log, '\n')+1], []byte(`"type":"sign"`))
 }
 
 // key returns the key of device.pem, nil if that cannot be read.
