@@ -219,9 +219,6 @@ func (l anchorLine) check(c Checkpoint) error {
 	return err
 }
 
-// fits tells whether name is where an anchor of this size lies.
-func (a *AnchorFile) fits(name string) bool { return name == AnchorName(a.Checkpoint.Size) }
-
 // isAnchorName tells whether a path is where anchors lie.
 func isAnchorName(name string) bool {
 	return path.Dir(name) == "tokens" && strings.HasPrefix(path.Base(name), "anchor-") && path.Ext(name) == ".json"

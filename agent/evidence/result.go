@@ -32,7 +32,7 @@ type Result struct {
 type SessionResult struct {
 	ID    string   `json:"id"`
 	Exit  int      `json:"exit"`
-	Grade int      `json:"grade"`          // 0 or 1 here; 2 and 3 need outside times
+	Grade int      `json:"grade"`          // 0 to 3, evidence-format.md section 5
 	Why   string   `json:"why,omitempty"`  // why the grade is not higher
 	Paths []string `json:"paths"`          // the copies, the one the spans come from first
 	Spans []Span   `json:"spans"`          // by channel, then time; those of the whole session first
@@ -41,18 +41,21 @@ type SessionResult struct {
 	Unchecked string   `json:"unchecked,omitempty"` // why it could not be checked
 	Notes     []string `json:"notes,omitempty"`
 
-	Origin    string     `json:"origin,omitempty"`
-	Signer    *Signatory `json:"signer,omitempty"`
-	Room      string     `json:"room,omitempty"`
-	Body      string     `json:"body,omitempty"`
-	Case      string     `json:"case,omitempty"`
-	Reason    string     `json:"reason,omitempty"`    // why it ended
-	Continues string     `json:"continues,omitempty"` // the session before it
-	Opened    *Moment    `json:"opened,omitempty"`    // by the device's clock
-	Closed    *Moment    `json:"closed,omitempty"`
-	Lines     int64      `json:"lines"`     // of all logs, signed
-	Fragments int64      `json:"fragments"` // intact or recovered
-	Bytes     int64      `json:"bytes"`     // of media read
+	Origin     string            `json:"origin,omitempty"`
+	Signer     *Signatory        `json:"signer,omitempty"`
+	Room       string            `json:"room,omitempty"`
+	Body       string            `json:"body,omitempty"`
+	Case       string            `json:"case,omitempty"`
+	Reason     string            `json:"reason,omitempty"`    // why it ended
+	Continues  string            `json:"continues,omitempty"` // the session before it
+	Opened     *Moment           `json:"opened,omitempty"`    // by the device's clock
+	Closed     *Moment           `json:"closed,omitempty"`
+	Outside    *Outside          `json:"outside,omitempty"` // nil: no outside proof that this trust can judge
+	Amendments []AmendmentResult `json:"amendments,omitempty"`
+	SM2        *SM2Result        `json:"sm2,omitempty"`
+	Lines      int64             `json:"lines"`     // of all logs, signed
+	Fragments  int64             `json:"fragments"` // intact or recovered
+	Bytes      int64             `json:"bytes"`     // of media read
 }
 
 // Signatory is who signed.

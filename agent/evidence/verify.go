@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"io/fs"
+	"time"
 )
 
 // DefaultRequire is the grade a session must have unless the caller says otherwise.
@@ -32,6 +33,7 @@ type VerifyOptions struct {
 	Path     string         // of the file system given to Verify
 	Trust    *Trust         // nil: nobody vouches for a signer, the grade is 0
 	Require  int            // grade below which the exit code is 3
+	Window   time.Duration  // largest width for grades 2 and 3; 0: DefaultWindow
 	Progress func(Progress) // called now and then from Verify's goroutine, must not block; nil: none
 }
 

@@ -3,8 +3,6 @@ package evidence
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"regexp"
@@ -24,7 +22,8 @@ type ledgerCopy struct {
 	sealed   map[string]Sealed
 	ends     map[string]string // "archived", "destroyed"
 	lost     map[string]LostTail
-	sessions []string // in order of their first head
+	amends   map[string]map[int64]string // digests, by session and number
+	sessions []string                    // in order of their first head
 }
 
 func readLedger(fsys fs.FS, path, gen string) *ledgerCopy {
@@ -60,6 +59,7 @@ func (l *ledgerCopy) check(keys map[string][]*ecdsa.PublicKey) {
 func (l *ledgerCopy) read() error {
 	l.heads, l.sealed = make(map[string][]Head), make(map[string]Sealed)
 	l.ends, l.lost = make(map[string]string), make(map[string]LostTail)
+	l.amends = make(map[string]map[int64]string)
 	err := l.log.each(func(n, off int64, line Line) error {
 		if line.Type != "sign" && line.Seq != n {
 			return fmt.Errorf("ledger: line %d: seq is %d", n, line.Seq)
@@ -93,6 +93,17 @@ func (l *ledgerCopy) line(line Line) error {
 		}
 		if _, again := l.sealed[s.Session]; !again { // the first holds: a second manifest is the attack
 			l.sealed[s.Session] = s
+		}
+	case "amend":
+		var r AmendRef
+		if err := line.Decode(&r); err != nil {
+			return err
+		}
+		if l.amends[r.Session] == nil {
+			l.amends[r.Session] = make(map[int64]string)
+		}
+		if l.amends[r.Session][r.N] == "" { // the first holds
+			l.amends[r.Session][r.N] = r.SHA256
 		}
 	case "archived":
 		var a Archived
@@ -141,40 +152,27 @@ func (c *copyCheck) against(l *ledgerCopy) {
 		c.note("the ledger %s does not name this session", l.path)
 	}
 	for _, h := range l.heads[c.id] {
-		if !c.head(h, l) {
+		if !c.head(h, l.lost[c.id]) {
 			break // one is enough: later heads repeat it
 		}
 	}
-	s, ok := l.sealed[c.id]
-	if !ok {
-		return
+	if s, ok := l.sealed[c.id]; ok {
+		c.sealedWith(s)
 	}
-	for _, f := range []struct {
-		name, want string
-		data       []byte
-	}{{"manifest.json", s.Manifest, c.manifest}, {"manifest.json.p7s", s.P7S, c.p7s}} {
-		d := sha256.Sum256(f.data)
-		switch {
-		case f.data == nil && c.short:
-			c.found(FindingMissing, f.name, "the ledger says the session was sealed with it: it should be on the copy that has the rest").From = c.last
-		case f.data == nil:
-			c.found(FindingMissing, f.name, "the ledger says the session was sealed with it")
-		case hex.EncodeToString(d[:]) != f.want:
-			c.found(FindingAltered, f.name, "is not the one that the ledger says the session was sealed with")
-		}
-	}
+	c.amendedIn(l)
 }
 
-// head holds one head line against the logs; false if it found something.
-func (c *copyCheck) head(h Head, l *ledgerCopy) bool {
+// head holds one head line against the logs; false if it found something. lost is what a person entered
+// about the session, if anything.
+func (c *copyCheck) head(h Head, lost LostTail) bool {
 	for _, log := range c.logs {
 		if log.file != h.Log {
 			continue
 		}
 		root, ok := log.signs[h.Size]
 		switch {
-		case h.Size > log.Size && l.lost[c.id].Size > 0:
-			c.found(FindingGap, h.Log, "lost with a disk, a person entered: "+l.lost[c.id].Cause)
+		case h.Size > log.Size && lost.Size > 0:
+			c.found(FindingGap, h.Log, "lost with a disk, a person entered: "+lost.Cause)
 		case h.Size > log.Size:
 			c.short = true
 			c.found(FindingMissing, h.Log, fmt.Sprintf("this copy ends at %s: the ledger knows %d signed lines, %d are here; the rest should be on another copy: verify both together",

@@ -84,6 +84,8 @@ func (w *walker) line(n, off int64, line Line) error {
 // known handles the line types that steps V6 to V11 need; others are only covered by the signature.
 func (w *walker) known(line Line) error {
 	switch line.Type {
+	case "open":
+		w.named(w.c.open.Token)
 	case "recovery":
 		return decoded(w, line, w.base)
 	case "segment.open":
@@ -98,6 +100,8 @@ func (w *walker) known(line Line) error {
 		return decoded(w, line, w.pause)
 	case "clock":
 		return decoded(w, line, func(c Clock) { w.st, w.src = w.n, c.Src })
+	case "anchor":
+		return decoded(w, line, func(a Anchor) { w.named(a.Token, a.Cosig) })
 	case "aside":
 		return decoded(w, line, func(a Aside) { w.c.aside = append(w.c.aside, a) })
 	case "close":
@@ -120,6 +124,15 @@ func decoded[T any](w *walker, line Line, f func(T)) error {
 	}
 	f(v)
 	return nil
+}
+
+// named takes note of outside proofs that the line names.
+func (w *walker) named(digests ...string) {
+	for _, d := range digests {
+		if d != "" {
+			w.c.named = append(w.c.named, named{w.log, w.n, d})
+		}
+	}
 }
 
 // base does the first half of V11: a recovery file continues a state that the log before it signed.
@@ -210,7 +223,7 @@ func (w *walker) fragment(f Fragment) {
 		}
 	}
 	s.fragments = append(s.fragments, signedFragment{log: w.log, line: w.n, off: f.Off, len: f.Len, from: f.From, to: f.To,
-		head: head, body: body, samples: f.Samples, finding: finding})
+		head: head, body: body, samples: f.Samples, t: f.T, te: f.TE, finding: finding})
 	ch.last = max(ch.last, f.To)
 	w.c.last = max(w.c.last, f.To)
 }

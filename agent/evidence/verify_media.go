@@ -63,7 +63,9 @@ type signedFragment struct {
 	from, to   int64
 	head, body Hash
 	samples    []int64
+	t, te      int64
 	finding    Finding // what it is if the bytes hold: intact, recovered, or foreign beyond the bound
+	intact     bool    // the bytes hold, and it is
 }
 
 func (ch *channelCheck) check() {
@@ -273,6 +275,7 @@ func (s *segmentCheck) fragment(fr *signedFragment, b []byte) {
 		return
 	}
 	s.ch.c.res.Fragments++
+	fr.intact = finding == FindingIntact
 	s.ch.spans = append(s.ch.spans, Span{Channel: s.ch.id, From: fr.from, To: fr.to, Finding: finding, Cause: cause})
 }
 

@@ -199,6 +199,7 @@ func (v *verifier) judge() {
 	groups := make(map[string][]*copyCheck)
 	var order []string
 	for _, c := range v.copies {
+		c.amendmentsOpen()
 		c.place()
 		c.res.settle(v.o.Require)
 		if groups[c.id] == nil {

@@ -49,9 +49,16 @@ func (c *copyCheck) checkManifest() {
 	if !ok {
 		return
 	}
-	if c.known["chain.pem"] && !slices.ContainsFunc(m.Certs, func(f FileDigest) bool { return f.File == "chain.pem" }) {
+	names := func(file string) bool {
+		return slices.ContainsFunc(m.Certs, func(f FileDigest) bool { return f.File == file })
+	}
+	if c.known["chain.pem"] && !names("chain.pem") {
 		delete(c.known, "chain.pem")
 		c.certs = c.certs[:1]
+	}
+	if c.known["sm2.pem"] && !names("sm2.pem") {
+		delete(c.known, "sm2.pem")
+		c.sm2 = nil
 	}
 	for _, l := range m.Logs {
 		if _, ok := c.files[l.File]; !ok {
@@ -76,7 +83,7 @@ func (c *copyCheck) checkManifest() {
 func (c *copyCheck) namedCerts(named []FileDigest) (certs []FileDigest, ok bool) {
 	for _, f := range named {
 		b, err := c.optional(f.File, MaxDER)
-		if err != nil || f.File != "device.pem" && f.File != "chain.pem" {
+		if err != nil || f.File != "device.pem" && f.File != "chain.pem" && f.File != "sm2.pem" {
 			c.found(FindingAltered, "manifest.json", fmt.Sprintf("names certificate file %q", f.File))
 			return nil, false
 		}
@@ -86,7 +93,7 @@ func (c *copyCheck) namedCerts(named []FileDigest) (certs []FileDigest, ok bool)
 		}
 		d := sha256.Sum256(b)
 		certs = append(certs, FileDigest{File: f.File, SHA256: hex.EncodeToString(d[:])})
-		if f.File == "chain.pem" && certs[len(certs)-1].SHA256 != f.SHA256 { // device.pem is what line 0 names
+		if f.File != "device.pem" && certs[len(certs)-1].SHA256 != f.SHA256 { // device.pem is what line 0 names
 			c.found(FindingAltered, f.File, "is not the file that the manifest names")
 		}
 	}

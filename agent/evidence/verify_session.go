@@ -11,7 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/emmansun/gmsm/smx509"
 )
 
 var (
@@ -35,7 +36,9 @@ type copyCheck struct {
 
 	device string // D
 	certs  []*x509.Certificate
-	pub    *ecdsa.PublicKey
+	pub    *ecdsa.PublicKey // of the device; the session log may be by another (Open.LogKey)
+	logPub *ecdsa.PublicKey
+	sm2    []*smx509.Certificate // sm2.pem
 	open   Open
 	logs   []*signedLog // log.jsonl, recovery-1.jsonl, …
 
@@ -49,9 +52,14 @@ type copyCheck struct {
 	short      bool   // a ledger knows more of it
 	manifest   []byte // manifest.json as it is, nil if there is none
 	p7s        []byte
+
+	named      []named // outside proofs that lines name, in order
+	out        outside
+	amendments []*amendmentCheck
+	toldAll    bool // a ledger given tells of all amendments
 }
 
-// check runs steps V1 to V12 and V18 on the folder.
+// check runs steps V1 to V12, V15, V18 and V19 on the folder.
 func (c *copyCheck) check() {
 	c.res = SessionResult{ID: c.id, Paths: []string{c.path}, Spans: []Span{}}
 	c.known = make(map[string]bool)
@@ -68,6 +76,9 @@ func (c *copyCheck) check() {
 		ch.check()
 	}
 	c.sealChecks()
+	c.anchors()
+	c.amended()
+	c.checkSM2()
 	c.listing()
 	c.vouch()
 	c.summary()
@@ -91,7 +102,7 @@ func (c *copyCheck) readAll() (err error) {
 	if c.p7s, err = c.optional("manifest.json.p7s", MaxDER); err != nil {
 		return err
 	}
-	log, err := decide("log.jsonl", c.open.Origin, data, c.pub)
+	log, err := decide("log.jsonl", c.open.Origin, data, c.logPub)
 	if err != nil {
 		return err
 	}
@@ -199,7 +210,10 @@ func (c *copyCheck) readCertificates() error {
 		return uncheckable("device.pem: %w", err)
 	}
 	c.pub = pub
-	return nil
+	if c.logPub, err = c.open.LogKey(pub); err != nil {
+		return uncheckable("log.jsonl: line 0: %w", err)
+	}
+	return c.readSM2()
 }
 
 // found notes something about the session as a whole, because of one of its files.
@@ -214,22 +228,19 @@ func (c *copyCheck) note(format string, args ...any) {
 	}
 }
 
-// vouch does step V18. Without outside times the session's own claim of its end is the time to judge at.
+// vouch does step V18 and gives the grade.
 func (c *copyCheck) vouch() {
 	leaf := c.certs[0]
 	c.res.Signer = &Signatory{Device: c.device, Name: leaf.Subject.CommonName,
 		Issuer: leaf.Issuer.CommonName, Certificate: fingerprint(leaf)}
-	at := c.open.T
-	if c.closed != nil {
-		at = c.closedMark.T
-	}
-	by, err := c.v.o.Trust.anchor(c.certs, time.UnixMicro(at))
+	by, err := c.v.o.Trust.anchor(c.certs, c.judgedAt())
 	if err != nil {
 		c.res.Grade, c.res.Why = 0, err.Error()
+		c.bound()
 		return
 	}
 	c.res.Signer.Anchor = by
-	c.res.Grade, c.res.Why = 1, "no outside time and no witness bounds it: the holder of the device key could still rewrite it"
+	c.res.Grade, c.res.Why = c.bound()
 }
 
 // summary fills in what a reader wants to know beside the findings, and lays the spans together.

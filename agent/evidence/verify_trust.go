@@ -184,8 +184,10 @@ func (t *Trust) revoked(chain []*x509.Certificate, at time.Time) error {
 	return nil
 }
 
-func fingerprint(c *x509.Certificate) string {
-	d := sha256.Sum256(c.Raw)
+func fingerprint(c *x509.Certificate) string { return digestOf(c.Raw) }
+
+func digestOf(b []byte) string {
+	d := sha256.Sum256(b)
 	return hex.EncodeToString(d[:])
 }
 
