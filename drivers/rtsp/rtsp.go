@@ -3,7 +3,9 @@
 //
 // It guarantees: an access unit is delivered whole, once and in the order of its coding, or not at
 // all; what is missing is told by Sink.Lost, and after a loss nothing that needs the missing picture
-// is delivered before the next keyframe. DTS rises strictly within a connection. No error, log line
+// is delivered before the next keyframe. DTS rises strictly within a connection: over the wrap of RTP
+// timestamps, and over steps of the camera's clock, which cost no picture. G.711 is delivered as the
+// samples it stands for. No error, log line
 // or String holds a password. Run returns a *drivers.Problem unless it was told to stop, and only
 // when the session is torn down and the connection closed.
 //
@@ -18,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +41,6 @@ const (
 const (
 	maxAccessUnit = 8 << 20                // bytes of one picture; above it the stream is broken
 	ssrcPatience  = 2 * time.Second        // foreign packets and none of ours: the camera has begun a new stream
-	maxFallback   = 2                      // seconds a timestamp may fall before the connection is given up
 	paramsWait    = 30 * time.Second       // for parameter sets when the description has none
 	teardownWait  = 500 * time.Millisecond // for the camera to close after TEARDOWN
 	never         = 200 * 365 * 24 * time.Hour
@@ -71,6 +73,8 @@ type Source struct {
 	log     *slog.Logger
 	timeout time.Duration
 	silence time.Duration
+	connect func(ctx context.Context, network, address string) (net.Conn, error)
+	lies    atomic.Bool // the camera uses another SSRC than it announces
 }
 
 var _ drivers.Source = (*Source)(nil)
@@ -93,6 +97,7 @@ func New(o Options) (*Source, error) {
 		url: u, shown: Redacted(o.URL), secrets: secretsOf(o.URL, u), uptime: o.Uptime, log: o.Log,
 		timeout: o.Timeout, silence: o.Silence,
 	}
+	s.connect = s.dial
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -129,7 +134,7 @@ func (s *Source) Run(ctx context.Context, out drivers.Sink) error {
 		// connection: silence is measured by deadlineConn and watch instead.
 		ReadTimeout: never, WriteTimeout: s.timeout,
 		UserAgent:       "minglu",
-		DialContext:     s.dial,
+		DialContext:     s.connect,
 		OnPacketsLost:   func(uint64) {}, // counted by track, per SSRC
 		OnDecodeError:   func(err error) { s.log.Debug("rtsp: packet dropped", "err", s.secrets.clean(err.Error())) },
 		OnServerRequest: func(*base.Request) {},

@@ -9,6 +9,7 @@ import (
 	"github.com/bluenviron/gortsplib/v5/pkg/base"
 	"github.com/bluenviron/gortsplib/v5/pkg/description"
 	"github.com/bluenviron/gortsplib/v5/pkg/format"
+	"github.com/bluenviron/gortsplib/v5/pkg/headers"
 	"github.com/bluenviron/gortsplib/v5/pkg/ntp"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
@@ -36,8 +37,13 @@ func (se *session) play(client *gortsplib.Client) error {
 	se.desc.SDP = []byte(se.src.secrets.clean(string(res.Body)))
 	se.desc.Identity = se.identity(desc, res)
 	for _, c := range choices {
-		if _, err := client.Setup(desc.BaseURL, c.media, 0, 0); err != nil {
+		res, err := client.Setup(desc.BaseURL, c.media, 0, 0)
+		if err != nil {
 			return err
+		}
+		var transport headers.Transport
+		if t := c.track.base(); transport.Unmarshal(res.Header["Transport"]) == nil {
+			t.announced, t.setUp = transport.SSRC, se.src.uptime()
 		}
 		client.OnPacketRTP(c.media, c.format, se.onRTP(c.track))
 		client.OnPacketRTCP(c.media, se.onRTCP(c.track.base()))

@@ -16,17 +16,16 @@ import (
 // errIncomplete means that more packets are needed for a sound packet.
 var errIncomplete = errors.New("incomplete")
 
-// sound receives AAC (RFC 3640, RFC 6416) or Opus (RFC 7587).
+// sound receives AAC (RFC 3640, RFC 6416), Opus (RFC 7587) or G.711 (RFC 3551 4.5.14).
 type sound struct {
 	track
 	format *drivers.Format
 	decode func(*rtp.Packet) ([][]byte, error)
-	ticks  func(unit []byte) int64 // duration of a unit
+	length func(unit []byte) int64 // duration of a unit, in ticks
 
 	seq     uint16 // renumbered for the library's decoders, which look for holes themselves
 	started bool
-	next    int64 // least DTS of the next unit
-	newest  int64
+	least   int64 // DTS of the next unit
 }
 
 // newSound returns nil if the format cannot be recorded.
@@ -39,7 +38,7 @@ func (se *session) newSound(f format.Format) *sound {
 		}
 		a.format = &drivers.Format{Codec: drivers.Opus, ClockHz: 48000, SampleRateHz: 48000, Channels: f.ChannelCount}
 		a.decode = func(p *rtp.Packet) ([][]byte, error) { return [][]byte{p.Payload}, nil }
-		a.ticks = opus.PacketDuration2
+		a.length = opus.PacketDuration2
 	case *format.MPEG4Audio:
 		if !a.aac(f.Config) {
 			return nil
@@ -75,6 +74,17 @@ func (se *session) newSound(f format.Format) *sound {
 			}
 			return latm(mux, b)
 		}
+	case *format.G711:
+		if f.SampleRate < 1 || f.SampleRate > 48000 || f.ChannelCount < 1 || f.ChannelCount > 2 {
+			return nil
+		}
+		a.format = &drivers.Format{Codec: drivers.PCM, ClockHz: f.SampleRate, SampleRateHz: f.SampleRate, Channels: f.ChannelCount, Exact: true}
+		law := aLaw
+		if f.MULaw {
+			law = muLaw
+		}
+		a.decode = func(p *rtp.Packet) ([][]byte, error) { return [][]byte{expand(p.Payload, law)}, nil }
+		a.length = func(unit []byte) int64 { return int64(len(unit) / 2 / f.ChannelCount) }
 	default:
 		return nil
 	}
@@ -114,19 +124,19 @@ func (a *sound) aac(c *mpeg4audio.AudioSpecificConfig) bool {
 	if c.FrameLengthFlag { // ISO 14496-3 4.5.1.1
 		ticks = 960
 	}
-	a.ticks = func([]byte) int64 { return ticks }
+	a.length = func([]byte) int64 { return ticks }
 	return true
 }
 
 func (a *sound) base() *track { return &a.track }
 
 func (a *sound) packet(p packet) {
-	pts := a.pts(p.ts)
-	if err := a.fallen(pts, a.newest); a.started && err != nil {
-		a.se.broken(a.se.src.newStream(err.Error()))
-		return
+	// Overlaps up to a tenth of a second are sloppy stamping, more is a step of the clock.
+	steps := a.steps
+	pts := a.ticks.next(p.ts, a.clock, p.arrival, int64(a.clock)/10, false)
+	if a.steps != steps {
+		a.se.src.log.Warn("rtsp: the camera's clock stepped", "track", a.index, "timestamp", p.ts, "ticks", pts)
 	}
-	a.newest = pts
 	if a.seq++; p.lost {
 		a.seq++ // what the decoder has begun is not completed by this packet
 	}
@@ -142,16 +152,16 @@ func (a *sound) packet(p packet) {
 		return
 	}
 	for _, u := range units {
-		d := a.ticks(u)
+		d := a.length(u)
 		if len(u) == 0 || d <= 0 {
 			a.se.lost(a.index, 1, "unreadable sound packet")
 			continue
 		}
 		at := pts
 		if a.started {
-			at = max(pts, a.next) // overlapping timestamps must not make DTS fall
+			at = max(pts, a.least) // overlapping timestamps must not make DTS fall
 		}
-		a.started, a.next = true, at+1
+		a.started, a.least = true, at+1
 		pts += d
 		a.se.give(drivers.Sample{
 			Track: a.index, Format: a.format, PTS: at, DTS: at, Duration: d,

@@ -341,7 +341,7 @@ func TestDecodingTimesAfterALoss(t *testing.T) {
 func TestTheFirstUsableTracksAreTaken(t *testing.T) {
 	t.Parallel()
 	sps, _, pps := testSets()
-	sdp := "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns= \r\nt=0 0\r\nm=audio 0 RTP/AVP 0\r\na=control:a\r\nm=video 0 RTP/AVP 26\r\na=control:b\r\n" +
+	sdp := "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns= \r\nt=0 0\r\nm=audio 0 RTP/AVP 9\r\na=control:a\r\nm=video 0 RTP/AVP 26\r\na=control:b\r\n" +
 		"m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=0" + sprop(sps, pps) + "\r\na=control:c\r\n" +
 		"m=video 0 RTP/AVP 98\r\na=rtpmap:98 H264/90000\r\na=fmtp:98 packetization-mode=1" + sprop(sps, pps) + "\r\na=control:d\r\n"
 	cam := &fakeCamera{sdp: sdp, session: "1", play: func(c *camConn) { c.key(0, 1) }}

@@ -42,9 +42,8 @@ type video struct {
 	done           bool // doneTS is valid
 	timestampsOnly bool // the camera sets the marker bit wrongly: only timestamps part access units
 
+	missing bool // packets were lost since the last picture
 	dts     dtsClock
-	newest  int64 // greatest PTS
-	started bool
 	pic     [][]byte // scratch for dts
 }
 
@@ -110,6 +109,7 @@ func (v *video) packet(p packet) {
 
 // gap drops what the missing packets belonged to.
 func (v *video) gap(p packet) {
+	v.missing = true
 	inside := v.inUnit && p.ts == v.ts
 	if !inside || !v.disposable() {
 		v.needKey = true
@@ -224,11 +224,7 @@ func (v *video) finish() {
 		return
 	}
 	v.doneTS, v.done = v.ts, true
-	pts := v.pts(v.ts)
-	if err := v.fallen(pts, v.newest); v.started && err != nil {
-		v.se.broken(v.se.src.newStream(err.Error()))
-		return
-	}
+	pts := v.times(v.ts)
 	if !key && v.needKey || leading && v.skipLead {
 		if v.hadKey {
 			v.dropped++
@@ -257,16 +253,30 @@ func (v *video) finish() {
 	v.deliver(key, pts)
 }
 
+// mostBetween is how many pictures decoded later may be shown before a picture (16 is what encoders offer).
+const mostBetween = 17
+
+// times gives the presentation time of a picture.
+func (v *video) times(ts uint32) int64 {
+	inOrder, fall := v.dts.ranked && v.dts.depth == 0, int64(0)
+	if !inOrder {
+		fall = mostBetween * v.usual(v.clock)
+	}
+	steps := v.steps
+	pts := v.next(ts, v.clock, v.arrival, fall, inOrder && !v.missing)
+	v.missing = false
+	if v.steps != steps {
+		v.se.src.log.Warn("rtsp: the camera's clock stepped", "track", v.index, "timestamp", ts, "ticks", pts)
+	}
+	return pts
+}
+
 func (v *video) deliver(key bool, pts int64) {
 	data := v.sample()
 	if len(data) == 0 {
 		return
 	}
 	dts := v.dts.next(v.format, v.pic, key, pts)
-	if !v.started || pts > v.newest {
-		v.newest = pts
-	}
-	v.started = true
 	v.se.give(drivers.Sample{
 		Track: v.index, Format: v.format, PTS: pts, DTS: dts, Arrival: v.arrival, Keyframe: key, Data: data,
 	})
