@@ -52,6 +52,18 @@ type commands struct {
 			Role   []string `required:"" enum:"manager,auditor,supervisor" help:"manager, auditor or supervisor"`
 		} `cmd:"" help:"新建用户或改口令（口令由标准输入读入）· make a user or change a password (read from standard input)"`
 	} `cmd:"" help:"用户 · people who may look"`
+	CA      caCommands      `cmd:"" name:"ca" help:"证书颁发机构 · the office's certification authority"`
+	Enrol   enrolCommands   `cmd:"" help:"设备登记 · devices that come in"`
+	Witness witnessCommands `cmd:"" help:"见证人 · witness of device ledgers"`
+	Trust   trustCommands   `cmd:"" help:"信任文件夹 · what auditors and courts judge recordings with"`
+	Backup  struct {
+		Config string `required:"" placeholder:"FILE" help:"office.yaml"`
+		To     string `required:"" placeholder:"FILE" help:"the backup: a file that does not exist yet"`
+	} `cmd:"" help:"把整个管理端备份为一个文件（运行中也可）· copy the whole office into one file, also while it runs"`
+	Restore struct {
+		From   string `arg:"" help:"a backup"`
+		Config string `required:"" placeholder:"FILE" help:"office.yaml; taken from the backup if it does not exist"`
+	} `cmd:"" help:"在空机器上从备份恢复 · build the office again on an empty machine"`
 	Example struct{} `cmd:"" help:"打印带注释的配置示例 · print a commented example configuration"`
 	Version struct{} `cmd:"" help:"版本 · version"`
 }
@@ -97,6 +109,24 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		err = withConfig(c.User.Add.Config, func(cfg *config.Config) error {
 			return addUser(cfg, c.User.Add.Name, c.User.Add.Role, stdin, stdout, stderr)
 		})
+	case "ca init", "ca list", "ca revoke <NAME|SERIAL>", "ca crl", "ca export <dir>":
+		err = c.CA.do(strings.Fields(k.Command())[1], stdin, stdout, stderr)
+	case "enrol code <name>", "enrol list":
+		err = c.Enrol.do(strings.Fields(k.Command())[1], stdout, stderr)
+	case "witness run":
+		err = c.Witness.run(ctx, slog.New(slog.NewTextHandler(stderr, nil)))
+	case "witness vkey":
+		err = c.Witness.vkey(stdout)
+	case "witness confirm":
+		err = c.Witness.confirm(stdout)
+	case "trust export":
+		err = withConfig(c.Trust.Export.Config, func(cfg *config.Config) error { return exportTrust(cfg, c.Trust.Export.To, stdout) })
+	case "backup":
+		err = withConfig(c.Backup.Config, func(cfg *config.Config) error {
+			return makeBackup(ctx, cfg, c.Backup.Config, c.Backup.To, stdout)
+		})
+	case "restore <from>":
+		err = restore(ctx, c.Restore.Config, c.Restore.From, stdout)
 	case "example":
 		_, err = io.WriteString(stdout, config.Example())
 	default:

@@ -29,11 +29,15 @@ type where func(web, mqtt string)
 // serve opens, wires and runs the office until ctx ends. Order of the end: the broker first, so that
 // nothing more comes in, then the fleet, which writes what it has.
 func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening where) error {
-	webTLS, err := loadTLS("web", cfg.Web.TLS)
+	authority, err := openAuthority(cfg, log)
 	if err != nil {
 		return err
 	}
-	mqttTLS, err := loadTLS("mqtt", cfg.MQTT.TLS)
+	webTLS, err := authority.tls("web", cfg.Web.TLS, false)
+	if err != nil {
+		return err
+	}
+	mqttTLS, err := authority.tls("mqtt", cfg.MQTT.TLS, true)
 	if err != nil {
 		return err
 	}
@@ -46,7 +50,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 		return &usageError{err}
 	}
 	var b *broker.Broker
-	f, err := fleet.Open(fleet.Options{Path: filepath.Join(cfg.State, "fleet.db"), Names: devices.Names, Now: time.Now,
+	f, err := fleet.Open(fleet.Options{Path: filepath.Join(cfg.State, "fleet.db"), Names: authority.names(devices.Names), Now: time.Now,
 		Keep: cfg.Keep.For(), PerRoom: cfg.Keep.PerRoom, Log: log,
 		Send: func(device string, kind report.Kind, payload []byte) error {
 			return b.Send(device, string(kind), payload)
@@ -54,14 +58,37 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 	if err != nil {
 		return err
 	}
+	send := func(device string, kind report.Kind, payload []byte) error {
+		return b.Send(device, string(kind), payload)
+	}
+	desks := map[report.Kind]report.Exchange{} // who answers what is not reported
+	var watch *overseer
+	if authority.CA != nil {
+		if watch, err = openOverseer(cfg, authority.CA, send, f.Refuse, log); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		defer watch.witness.Close()
+		desks[report.KindCheckpoint], desks[report.KindLedger] = watch.exchange, watch.exchange
+	}
 	b, err = broker.New(broker.Options{Listen: cfg.MQTT.Listen, TLS: mqttTLS, Log: log,
-		Login:   func(device, password string) bool { _, ok := devices.Check(device, password); return ok },
-		Knows:   devices.Knows,
-		Hold:    holds{users.NewHoldOff(users.FreeFailures, time.Now), users.NewHoldOff(20*users.FreeFailures, time.Now)},
-		Receive: func(m broker.Message) { f.Receive(m.Device, report.Kind(m.Kind), m.Payload, m.Will) },
+		Login: func(device, password string) bool { _, ok := devices.Check(device, password); return ok },
+		Knows: devices.Knows, Certificate: authority.certificate(), NoPasswords: !cfg.MQTT.Passwords,
+		Hold: holds{users.NewHoldOff(users.FreeFailures, time.Now), users.NewHoldOff(20*users.FreeFailures, time.Now)},
+		Receive: func(m broker.Message) {
+			if x := desks[report.Kind(m.Kind)]; x != nil && !m.Will {
+				if err := x.Receive(m.Device, report.Kind(m.Kind), m.Payload); err != nil {
+					f.Refuse(m.Device, m.Kind, err.Error())
+				}
+				return
+			}
+			f.Receive(m.Device, report.Kind(m.Kind), m.Payload, m.Will)
+		},
 		Refused: func(r broker.Refusal) { f.Refuse(r.Device, r.Why, r.Remote+" "+r.Detail) }})
 	if err != nil {
 		return errors.Join(&usageError{err}, f.Close())
+	}
+	if err := authority.openAPI(log, func() string { return b.Addr(ctx) }, f.Refuse, b.Recheck); err != nil {
+		return errors.Join(err, f.Close())
 	}
 	o := console.Options{Listen: cfg.Web.Listen, Hosts: cfg.Web.Hosts, TLS: webTLS, Name: cfg.Name, Fleet: f, Log: log}
 	if cfg.Web.Auth == "login" {
@@ -79,6 +106,10 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 	g, life := errgroup.WithContext(ctx)
 	g.Go(func() error { return b.Run(life) })
 	g.Go(func() error { return c.Run(life) })
+	g.Go(func() error { return authority.run(life, log) })
+	if watch != nil {
+		g.Go(func() error { return watch.Run(life) })
+	}
 	g.Go(func() error {
 		web, mqtt := c.Addr(life), b.Addr(life)
 		if web != "" && mqtt != "" {

@@ -29,3 +29,12 @@ func quiet(stdin io.Reader, stderr io.Writer) (done func(), err error) {
 		fmt.Fprintln(stderr)
 	}, nil
 }
+
+func isTerminal(stdin io.Reader) bool {
+	f, ok := stdin.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

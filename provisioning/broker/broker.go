@@ -1,6 +1,6 @@
 // Package broker is the MQTT broker inside the office: mochi-mqtt with a door and a fence.
 //
-// It guarantees: a device logs in with its own name and password, uses its own name as client id, and
+// It guarantees: a device logs in with its own certificate, or name and password, uses its own name as client id, and
 // may publish and subscribe only below minglu/1/ITSNAME as the contract says ([MayPublish],
 // [MaySubscribe]); its Will may only be its own state. Whatever else it tries is refused, told to
 // Options.Refused and done no harm by. Packets, connections, packets in flight, subscriptions and the
@@ -19,6 +19,7 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,7 @@ const (
 	MessageExpiry  = time.Hour        // of what waits for a device that is away
 	PaceBytes      = 512 << 10        // a device may send so much a second, each packet counting as 4 KiB at least
 	BurstBytes     = 4 << 20          // after a pause so much at once
+	RecheckEvery   = 15 * time.Second // a revoked certificate ends its connection within this and a moment
 	CloseWithin    = time.Second      // Run waits so long for devices that do not read
 	packetCost     = 4 << 10
 )
@@ -60,6 +62,7 @@ type Message struct {
 // Why something was refused: stable codes.
 const (
 	WhyLogin     = "login"     // wrong name or password
+	WhyCert      = "cert"      // a certificate that is not good, or none where one is needed; the detail begins with why
 	WhyHeld      = "held"      // too many wrong ones from there
 	WhyNoLogin   = "no-login"  // connected, and went or was dropped without logging in
 	WhyClientID  = "client-id" // the client id is not the device's name
@@ -83,10 +86,14 @@ type Options struct {
 	Listen string
 	TLS    *tls.Config // nil: Listen must be a loopback address
 	// Login checks a password; it may take a moment. Knows says whether it was right before, at once.
-	Login   func(device, password string) bool
-	Knows   func(device, password string) bool
-	Receive func(Message)
-	Refused func(Refusal)
+	Login func(device, password string) bool
+	Knows func(device, password string) bool
+	// Certificate judges the certificate a client has shown over TLS: the device it is of, or why it is
+	// not good. It is asked again for each open connection every RecheckEvery. nil: passwords alone count.
+	Certificate func(*x509.Certificate) (device, why string)
+	NoPasswords bool // a certificate is needed
+	Receive     func(Message)
+	Refused     func(Refusal)
 	// Here and Gone tell that a device has logged in, and that its connection ended.
 	Here, Gone func(device string)
 	// Hold counts failed logins by key. Held keys are refused without a check.
@@ -101,6 +108,9 @@ type Options struct {
 func (o *Options) valid() error {
 	if o.Login == nil || o.Knows == nil || o.Receive == nil || o.Refused == nil || o.Hold == nil {
 		return errors.New("broker: Options.Login, Knows, Receive, Refused and Hold are needed")
+	}
+	if o.TLS == nil && o.NoPasswords {
+		return errors.New("broker: certificates need TLS: set mqtt.tls, or allow mqtt.passwords")
 	}
 	if o.TLS == nil {
 		ap, err := netip.ParseAddrPort(o.Listen)
@@ -179,7 +189,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("broker: %w", err), raw.Close())
 	}
 	b.once.Do(func() { close(b.bound) })
-	<-ctx.Done()
+	b.recheck(ctx)
 	b.closing.Store(true) // from here on a Will says nothing about the device
 	b.door.shut(CloseWithin)
 	if err := b.server.Close(); err != nil {
@@ -187,6 +197,41 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	b.door.wait()
 	return nil
+}
+
+// recheck ends connections whose certificate is no longer good, until ctx ends.
+func (b *Broker) recheck(ctx context.Context) {
+	if b.o.Certificate == nil {
+		<-ctx.Done()
+		return
+	}
+	tick := time.NewTicker(RecheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			b.Recheck()
+		}
+	}
+}
+
+// Recheck judges the certificates of all open connections anew and ends those that are no longer good.
+func (b *Broker) Recheck() {
+	if b.o.Certificate == nil || b.door == nil {
+		return
+	}
+	for _, v := range b.door.all() {
+		d := v.in.Load()
+		if d == nil || d.cert == nil {
+			continue
+		}
+		if name, why := b.o.Certificate(d.cert); why != "" || name != d.name {
+			b.o.Refused(Refusal{d.name, host(v.RemoteAddr().String()), WhyCert, clip(why)})
+			_ = v.Close()
+		}
+	}
 }
 
 // Addr blocks until the broker listens and gives the address; "" when ctx ends or Run has failed.
@@ -270,15 +315,19 @@ func (d *door) shut(last time.Duration) {
 	}
 }
 
-// wait returns when every connection has ended; those that mochi forgot end now.
-func (d *door) wait() {
+func (d *door) all() []*visitor {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	open := make([]*visitor, 0, len(d.open))
 	for v := range d.open {
 		open = append(open, v)
 	}
-	d.mu.Unlock()
-	for _, v := range open {
+	return open
+}
+
+// wait returns when every connection has ended; those that mochi forgot end now.
+func (d *door) wait() {
+	for _, v := range d.all() {
 		_ = v.Close()
 	}
 	d.wg.Wait()

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"slices"
 	"strings"
@@ -58,6 +59,7 @@ type fence struct {
 // device is one that is logged in.
 type device struct {
 	name string
+	cert *x509.Certificate // it logged in with; nil: a password
 	mu   sync.Mutex
 	have float64 // bytes it may still send at once
 	at   time.Time
@@ -88,6 +90,16 @@ func visitorOf(cl *mqtt.Client) *visitor {
 	return v
 }
 
+// certOf is the certificate the client has shown and holds the key of.
+func certOf(cl *mqtt.Client) *x509.Certificate {
+	if t, ok := cl.Net.Conn.(*tls.Conn); ok {
+		if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
+			return certs[0]
+		}
+	}
+	return nil
+}
+
 func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), 128)], "") }
 
 // OnConnectAuthenticate is the door.
@@ -105,7 +117,25 @@ func (f *fence) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 		f.b.o.Refused(Refusal{who, remote, why, clip(detail)})
 		return false
 	}
-	if !f.b.o.Knows(name, password) {
+	cert := certOf(cl)
+	switch {
+	case cert != nil && f.b.o.Certificate != nil:
+		of, why := f.b.o.Certificate(cert)
+		if why == "" && name != "" && name != of {
+			why = "misnamed: the certificate is of " + of
+		}
+		if why != "" {
+			why += " (" + name + ")"
+			name = of // anybody can say a name
+			return refuse(WhyCert, why)
+		}
+		name = of
+	case f.b.o.NoPasswords:
+		why := "notenrolled (" + name + ")"
+		name = ""
+		return refuse(WhyCert, why)
+	case !f.b.o.Knows(name, password):
+		cert = nil
 		// Many rooms may share an address, so one wrong device is held off long before its address is.
 		one := remote + "\n" + name
 		if f.b.o.Hold.Held(one) || f.b.o.Hold.Held(remote) {
@@ -117,6 +147,8 @@ func (f *fence) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 			return refuse(WhyLogin, name)
 		}
 		f.b.o.Hold.OK(one)
+	default:
+		cert = nil
 	}
 	if pk.Connect.ClientIdentifier != name {
 		return refuse(WhyClientID, pk.Connect.ClientIdentifier)
@@ -127,7 +159,7 @@ func (f *fence) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 	if v == nil {
 		return false // no connection of ours
 	}
-	v.loggedIn(&device{name: name, have: BurstBytes, at: time.Now()})
+	v.loggedIn(&device{name: name, cert: cert, have: BurstBytes, at: time.Now()})
 	return true
 }
 

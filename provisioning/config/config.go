@@ -34,6 +34,12 @@ type Config struct {
 	Web     Web    `yaml:"web"`
 	MQTT    MQTT   `yaml:"mqtt"`
 	Keep    Keep   `yaml:"keep"`
+	// DevicesAPI is where boards enrol and renew, over TLS with a certificate of the office's own
+	// authority (minglu-provisioning ca init). nil: nowhere.
+	DevicesAPI *DevicesAPI `yaml:"devices_api"`
+
+	Witness   Witness   `yaml:"witness"`
+	Timestamp Timestamp `yaml:"timestamp"`
 }
 
 // Web is where the pages are.
@@ -48,12 +54,22 @@ type Web struct {
 type MQTT struct {
 	Listen string `yaml:"listen"`
 	TLS    *TLS   `yaml:"tls"`
+	// Passwords lets devices in by password too, beside certificates of the office's own authority.
+	// default true
+	Passwords bool `yaml:"passwords"`
 }
 
-// TLS names PEM files.
+// DevicesAPI is where boards enrol.
+type DevicesAPI struct {
+	Listen string   `yaml:"listen"`
+	Hosts  []string `yaml:"hosts"` // names and addresses in the office's certificate, beside those found
+}
+
+// TLS names PEM files, or the office's own authority.
 type TLS struct {
-	Cert string `yaml:"cert"`
-	Key  string `yaml:"key"`
+	Cert   string `yaml:"cert"`
+	Key    string `yaml:"key"`
+	FromCA bool   `yaml:"from_ca"` // a certificate of the own authority, made and renewed by itself
 }
 
 // Keep bounds what is kept of events.
@@ -134,7 +150,7 @@ func Parse(file string, data []byte) (*Config, error) {
 }
 
 func defaults() *Config {
-	return &Config{Name: "明录管理端 · Minglu office", State: "office", Web: Web{Listen: DefaultWeb, Auth: "login"}, MQTT: MQTT{Listen: DefaultMQTT},
+	return &Config{Name: "明录管理端 · Minglu office", State: "office", Web: Web{Listen: DefaultWeb, Auth: "login"}, MQTT: MQTT{Listen: DefaultMQTT, Passwords: true},
 		Keep: Keep{DefaultDays, DefaultPerRoom}}
 }
 
@@ -190,8 +206,22 @@ func (c *Config) check() *found {
 			return bad(l.key+".listen", "对外监听必须配置 "+l.key+".tls（cert 与 key），否则口令会明文传输；或改为 127.0.0.1",
 				"beyond loopback it needs "+l.key+".tls with cert and key, or passwords would be readable on the wire; else listen on 127.0.0.1")
 		}
-		if l.tls != nil && (l.tls.Cert == "" || l.tls.Key == "") {
-			return bad(l.key+".tls", "请同时填写 cert 与 key", "give both cert and key")
+		if l.tls != nil && (l.tls.FromCA && l.tls.Cert+l.tls.Key != "" || !l.tls.FromCA && (l.tls.Cert == "" || l.tls.Key == "")) {
+			return bad(l.key+".tls", "请同时填写 cert 与 key，或只写 from_ca: true", "give both cert and key, or from_ca: true alone")
+		}
+	}
+	if !c.MQTT.Passwords && c.MQTT.TLS == nil {
+		return bad("mqtt.passwords", "禁用口令时设备凭证书登录，须配置 mqtt.tls", "without passwords devices log in by certificate: that needs mqtt.tls")
+	}
+	if a := c.DevicesAPI; a != nil {
+		_, port, err := net.SplitHostPort(a.Listen)
+		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
+			return bad("devices_api.listen", fmt.Sprintf("监听地址 %q 无效；应形如 0.0.0.0:8093", a.Listen), fmt.Sprintf("address %q: it should read 0.0.0.0:8092", a.Listen))
+		}
+		for _, h := range a.Hosts {
+			if _, err := netip.ParseAddr(h); err != nil && !hostName.MatchString(h) {
+				return bad("devices_api.hosts", fmt.Sprintf("%q 不是主机名或地址", h), fmt.Sprintf("%q is no host name or address", h))
+			}
 		}
 	}
 	host, _, _ := net.SplitHostPort(c.Web.Listen)
@@ -210,6 +240,9 @@ func (c *Config) check() *found {
 		return bad("keep.days", fmt.Sprintf("应为 1 到 %d", maxDays), fmt.Sprintf("choose 1 to %d", maxDays))
 	case c.Keep.PerRoom < 100 || c.Keep.PerRoom > maxPerRoom:
 		return bad("keep.per_room", fmt.Sprintf("应为 100 到 %d", maxPerRoom), fmt.Sprintf("choose 100 to %d", maxPerRoom))
+	}
+	if f := c.checkOutside(bad); f != nil {
+		return f
 	}
 	for _, h := range c.Web.Hosts {
 		if !hostName.MatchString(h) {
@@ -242,8 +275,11 @@ func (c *Config) paths(file string) error {
 	c.State = in(dir, c.State, "office")
 	c.Users = in(dir, c.Users, filepath.Join(c.State, "users.json"))
 	c.Devices = in(dir, c.Devices, filepath.Join(c.State, "devices.json"))
+	for i, r := range c.Timestamp.Roots {
+		c.Timestamp.Roots[i] = in(dir, r, "")
+	}
 	for _, t := range []*TLS{c.Web.TLS, c.MQTT.TLS} {
-		if t != nil {
+		if t != nil && !t.FromCA {
 			t.Cert, t.Key = in(dir, t.Cert, ""), in(dir, t.Key, "")
 		}
 	}
