@@ -57,8 +57,12 @@ func (d *dtsClock) next(f *drivers.Format, pic [][]byte, key bool, pts int64) in
 }
 
 func (d *dtsClock) begin(f *drivers.Format, pts int64) {
+	before := d.depth
 	d.restart, d.format = false, f
 	d.depth, d.frame, d.ranked = reorder(f)
+	if d.ranked {
+		d.depth = max(d.depth, before) // less delay than before would look like a hole
+	}
 	if d.frame <= 0 || d.frame > int64(f.ClockHz) {
 		d.frame = int64(f.ClockHz) / 25
 	}

@@ -43,9 +43,11 @@ type fakeCamera struct {
 	sdp     string
 	session string // value of the Session header
 	server  string // value of the Server header
-	mute    map[base.Method]bool
-	play    func(c *camConn) // after PLAY was answered; nil: nothing is sent
-	addr    string
+	// transport is added to the Transport header of the answer to SETUP.
+	transport string
+	mute      map[base.Method]bool
+	play      func(c *camConn) // after PLAY was answered; nil: nothing is sent
+	addr      string
 
 	mu   sync.Mutex
 	seen []seenRequest
@@ -99,6 +101,13 @@ func (f *fakeCamera) serve(t *testing.T, c net.Conn) {
 	defer close(cc.done)
 	r := bufio.NewReader(c)
 	for {
+		if b, err := r.Peek(1); err == nil && b[0] == base.InterleavedFrameMagicByte { // receiver reports
+			var f base.InterleavedFrame
+			if f.Unmarshal(r) != nil {
+				return
+			}
+			continue
+		}
 		var req base.Request
 		if req.Unmarshal(r) != nil {
 			return
@@ -119,7 +128,7 @@ func (f *fakeCamera) serve(t *testing.T, c net.Conn) {
 			h["Server"] = base.HeaderValue{f.server}
 			body = []byte(f.sdp)
 		case base.Setup:
-			h["Transport"] = req.Header["Transport"]
+			h["Transport"] = base.HeaderValue{strings.Join(req.Header["Transport"], ",") + f.transport}
 			h["Session"] = base.HeaderValue{f.session}
 		}
 		b, _ := (&base.Response{StatusCode: base.StatusOK, Header: h, Body: body}).Marshal()
