@@ -47,7 +47,7 @@ var thirdParty = []struct {
 	{"golang.org/x/mod", []string{"agent/evidence"}, "tree proofs and notes of the evidence format"},
 	{"github.com/emmansun/gmsm", []string{"agent/evidence", "agent/record", "agent/record/recovery", "provisioning/ca", "agent/identity"}, "SM3 digests of segments, SM2 signatures beside ours"},
 	{"github.com/digitorus/pkcs7", []string{"agent/evidence"}, "the signature inside RFC 3161 tokens"},
-	{"github.com/eclipse/paho.mqtt.golang", []string{"agent/uplink"}, "MQTT is fenced in: the library loses, reorders and hangs"},
+	{"github.com/eclipse/paho.mqtt.golang", []string{"agent/uplink", "provisioning/bridge"}, "MQTT is fenced in: the library loses, reorders and hangs"},
 	{"github.com/google/go-tpm", []string{"agent/identity"}, "the device key may live in a TPM 2.0"},
 	{"github.com/goccy/go-yaml", []string{"agent/config", "agent/standard", "provisioning/config"}, "configuration is read in one place of a program; a profile is a YAML file of its own"},
 	{"github.com/alecthomas/kong", []string{"agent", "provisioning", "sim"}, "command lines belong to main"},

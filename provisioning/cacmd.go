@@ -41,6 +41,34 @@ type caCommands struct {
 		Dir    string `arg:"" help:"folder, made if missing"`
 		Config string `required:"" placeholder:"FILE" help:"office.yaml"`
 	} `cmd:"" help:"导出根证书、签发证书、吊销列表与签发日志（不含密钥）· write root, issuing certificate, lists and log; no keys"`
+	Server struct {
+		Hosts  []string `arg:"" name:"HOST" help:"names and addresses by which the server is reached"`
+		Config string   `required:"" placeholder:"FILE" help:"office.yaml"`
+		Cert   string   `required:"" placeholder:"FILE" help:"where to write the certificate and its chain, PEM; a new file"`
+		Key    string   `required:"" placeholder:"FILE" help:"where to write its key, PEM; a new file"`
+	} `cmd:"" help:"为机关的其他服务器（如已有的 MQTT 服务器）签发证书 · a certificate for another server of the office, such as an MQTT broker"`
+}
+
+// issueServer makes key and certificate of another server.
+func issueServer(cfg *config.Config, hosts []string, cert, key string, stdout io.Writer) error {
+	authority, err := openCA(cfg, nil)
+	if err != nil {
+		return &usageError{err}
+	}
+	for _, name := range []string{cert, key} {
+		if _, err := os.Lstat(name); err == nil {
+			return &usageError{fmt.Errorf("%s is there already: name a new file", name)}
+		}
+	}
+	c, k, until, err := authority.IssueServer(hosts)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(os.WriteFile(key, k, 0o600), os.WriteFile(cert, c, 0o644)); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "有效期至 %s；请在此之前重新签发 · good until %[1]s: issue another before\n", until.Local().Format(time.DateOnly))
+	return err
 }
 
 // enrolCommands are the commands for devices that come in.

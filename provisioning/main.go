@@ -113,6 +113,10 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		err = c.CA.do(strings.Fields(k.Command())[1], stdin, stdout, stderr)
 	case "enrol code <name>", "enrol list":
 		err = c.Enrol.do(strings.Fields(k.Command())[1], stdout, stderr)
+	case "ca server <HOST>":
+		err = withConfig(c.CA.Server.Config, func(cfg *config.Config) error {
+			return issueServer(cfg, c.CA.Server.Hosts, c.CA.Server.Cert, c.CA.Server.Key, stdout)
+		})
 	case "witness run":
 		err = c.Witness.run(ctx, slog.New(slog.NewTextHandler(stderr, nil)))
 	case "witness vkey":

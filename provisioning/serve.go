@@ -17,6 +17,7 @@ import (
 	"minglu/provisioning/config"
 	"minglu/provisioning/console"
 	"minglu/provisioning/fleet"
+	"minglu/provisioning/relay"
 	"minglu/provisioning/users"
 )
 
@@ -37,10 +38,6 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 	if err != nil {
 		return err
 	}
-	mqttTLS, err := authority.tls("mqtt", cfg.MQTT.TLS, true)
-	if err != nil {
-		return err
-	}
 	devices, err := users.Open(users.Devices, cfg.Devices, log)
 	if err != nil {
 		return &usageError{err}
@@ -49,7 +46,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 	if err != nil {
 		return &usageError{err}
 	}
-	var b *broker.Broker
+	var b post
 	f, err := fleet.Open(fleet.Options{Path: filepath.Join(cfg.State, "fleet.db"), Names: authority.names(devices.Names), Now: time.Now,
 		Keep: cfg.Keep.For(), PerRoom: cfg.Keep.PerRoom, Log: log,
 		Send: func(device string, kind report.Kind, payload []byte) error {
@@ -61,7 +58,14 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 	send := func(device string, kind report.Kind, payload []byte) error {
 		return b.Send(device, string(kind), payload)
 	}
-	desks := map[report.Kind]report.Exchange{} // who answers what is not reported
+	stamps, err := openRelay(cfg, send, log)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	nobody := relay.Unwitnessed{Send: send}
+	desks := map[report.Kind]report.Exchange{ // who answers what is not reported
+		report.KindTimestamp: stamps, report.KindCheckpoint: nobody, report.KindLedger: nobody,
+	}
 	var watch *overseer
 	if authority.CA != nil {
 		if watch, err = openOverseer(cfg, authority.CA, send, f.Refuse, log); err != nil {
@@ -70,24 +74,23 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 		defer watch.witness.Close()
 		desks[report.KindCheckpoint], desks[report.KindLedger] = watch.exchange, watch.exchange
 	}
-	b, err = broker.New(broker.Options{Listen: cfg.MQTT.Listen, TLS: mqttTLS, Log: log,
-		Login: func(device, password string) bool { _, ok := devices.Check(device, password); return ok },
-		Knows: devices.Knows, Certificate: authority.certificate(), NoPasswords: !cfg.MQTT.Passwords,
-		Hold: holds{users.NewHoldOff(users.FreeFailures, time.Now), users.NewHoldOff(20*users.FreeFailures, time.Now)},
-		Receive: func(m broker.Message) {
-			if x := desks[report.Kind(m.Kind)]; x != nil && !m.Will {
-				if err := x.Receive(m.Device, report.Kind(m.Kind), m.Payload); err != nil {
-					f.Refuse(m.Device, m.Kind, err.Error())
-				}
-				return
+	b, err = openPost(cfg, authority, devices, log, f.Refuse, func(device string, kind report.Kind, payload []byte, will bool) {
+		if x := desks[kind]; x != nil && !will {
+			if err := x.Receive(device, kind, payload); err != nil {
+				f.Refuse(device, string(kind), err.Error())
 			}
-			f.Receive(m.Device, report.Kind(m.Kind), m.Payload, m.Will)
-		},
-		Refused: func(r broker.Refusal) { f.Refuse(r.Device, r.Why, r.Remote+" "+r.Detail) }})
+			return
+		}
+		f.Receive(device, kind, payload, will)
+	})
 	if err != nil {
 		return errors.Join(&usageError{err}, f.Close())
 	}
-	if err := authority.openAPI(log, func() string { return b.Addr(ctx) }, f.Refuse, b.Recheck); err != nil {
+	recheck := func() {}
+	if own, ok := b.(*broker.Broker); ok {
+		recheck = own.Recheck
+	}
+	if err := authority.openAPI(log, func() string { return b.Addr(ctx) }, f.Refuse, recheck); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	o := console.Options{Listen: cfg.Web.Listen, Hosts: cfg.Web.Hosts, TLS: webTLS, Name: cfg.Name, Fleet: f, Log: log}
@@ -110,6 +113,12 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 	if watch != nil {
 		g.Go(func() error { return watch.Run(life) })
 	}
+	g.Go(func() error {
+		if err := stamps.Run(life); life.Err() == nil {
+			return err
+		}
+		return nil
+	})
 	g.Go(func() error {
 		web, mqtt := c.Addr(life), b.Addr(life)
 		if web != "" && mqtt != "" {

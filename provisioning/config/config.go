@@ -52,6 +52,8 @@ type Web struct {
 
 // MQTT is where devices report.
 type MQTT struct {
+	URL    string `yaml:"url"` // of a broker that is there already, in place of the office's own
+	CA     string `yaml:"ca"`  // PEM file that vouches for that broker; default: the system's roots
 	Listen string `yaml:"listen"`
 	TLS    *TLS   `yaml:"tls"`
 	// Passwords lets devices in by password too, beside certificates of the office's own authority.
@@ -202,6 +204,9 @@ func (c *Config) check() *found {
 		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
 			return bad(l.key+".listen", fmt.Sprintf("监听地址 %q 无效；应形如 127.0.0.1:8090", l.listen), fmt.Sprintf("address %q: it should read 127.0.0.1:8090", l.listen))
 		}
+		if l.key == "mqtt" && c.MQTT.URL != "" {
+			continue // it does not listen
+		}
 		if l.tls == nil && !isLoopback(host) {
 			return bad(l.key+".listen", "对外监听必须配置 "+l.key+".tls（cert 与 key），否则口令会明文传输；或改为 127.0.0.1",
 				"beyond loopback it needs "+l.key+".tls with cert and key, or passwords would be readable on the wire; else listen on 127.0.0.1")
@@ -277,6 +282,9 @@ func (c *Config) paths(file string) error {
 	c.Devices = in(dir, c.Devices, filepath.Join(c.State, "devices.json"))
 	for i, r := range c.Timestamp.Roots {
 		c.Timestamp.Roots[i] = in(dir, r, "")
+	}
+	if c.MQTT.CA != "" {
+		c.MQTT.CA = in(dir, c.MQTT.CA, "")
 	}
 	for _, t := range []*TLS{c.Web.TLS, c.MQTT.TLS} {
 		if t != nil && !t.FromCA {

@@ -36,6 +36,9 @@ func (c *Config) checkOutside(bad func(key, zh, en string) *found) *found {
 			return bad(key+".vkey", "不是见证人公钥；请在对方机器上执行 minglu-provisioning witness vkey 并照抄", "no key of a witness: run minglu-provisioning witness vkey there and copy what it prints")
 		}
 	}
+	if u := c.MQTT.URL; u != "" && !strings.HasPrefix(u, "mqtts://") && !strings.HasPrefix(u, "mqtt://127.0.0.1") && !strings.HasPrefix(u, "mqtt://localhost") {
+		return bad("mqtt.url", "应为 mqtts://主机:8883；不加密的 mqtt:// 只允许在本机", "it should read mqtts://host:8883; without TLS only on this machine")
+	}
 	if n := c.Witness.Name; len(n) > 200 || strings.ContainsAny(n, " \t\r\n+") {
 		return bad("witness.name", "名称不能含空格与加号，最多 200 字节", "a name has no space and no plus, and at most 200 bytes")
 	}
