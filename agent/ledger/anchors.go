@@ -45,7 +45,8 @@ func (l *Ledger) anchorFile(size int64, kind string) string {
 
 // SaveAnchor keeps what was given for the checkpoint of a size: its note, the token (DER TimeStampResp) or
 // nil, the cosignature lines or none. Durable when it returns nil; the note goes first, so that no
-// proof stands without what it is over. Repeating it with the same bytes is a success.
+// proof stands without what it is over. Repeating it with the same bytes is a success; cosignature lines
+// are added to those there are; another token is an error wrapping fs.ErrExist.
 func (l *Ledger) SaveAnchor(size int64, note string, token []byte, cosigs []string) error {
 	dir := filepath.Dir(l.anchorFile(size, noteFile))
 	if err := l.files.Mkdir(dir); err != nil {
@@ -56,13 +57,31 @@ func (l *Ledger) SaveAnchor(size int64, note string, token []byte, cosigs []stri
 		err = l.files.CreateSame(l.anchorFile(size, tokenFile), token)
 	}
 	if err == nil && len(cosigs) > 0 {
-		err = l.files.CreateSame(l.anchorFile(size, cosigFile), []byte(strings.Join(cosigs, "\n")+"\n"))
+		err = l.addCosigs(size, cosigs)
 	}
 	if err != nil {
 		return fmt.Errorf("ledger: anchor: %w", err)
 	}
 	l.anchors.put(Anchor{size, token != nil, len(cosigs) > 0})
 	return nil
+}
+
+// addCosigs adds lines to those that came before: witnesses answer at different times.
+func (l *Ledger) addCosigs(size int64, cosigs []string) error {
+	have, err := l.optional(size, cosigFile)
+	if err != nil {
+		return err
+	}
+	all := string(have)
+	for _, c := range cosigs {
+		if !strings.Contains("\n"+all, "\n"+c+"\n") {
+			all += c + "\n"
+		}
+	}
+	if all == string(have) {
+		return nil
+	}
+	return l.files.Replace(l.anchorFile(size, cosigFile), []byte(all))
 }
 
 func (x *anchors) put(a Anchor) {
@@ -83,6 +102,15 @@ func (l *Ledger) Anchors(from int64) []Anchor {
 	defer l.anchors.mu.Unlock()
 	i, _ := slices.BinarySearchFunc(l.anchors.list, from, func(a Anchor, size int64) int { return int(min(max(a.Size-size, -1), 1)) })
 	return slices.Clone(l.anchors.list[i:])
+}
+
+// EachAnchor is Anchors one by one, until f returns false.
+func (l *Ledger) EachAnchor(from int64, f func(size int64, token, cosig bool) bool) {
+	for _, a := range l.Anchors(from) {
+		if !f(a.Size, a.Token, a.Cosig) {
+			return
+		}
+	}
 }
 
 // ReadAnchor reads one anchor; token is nil and cosigs empty where there is none. An error wrapping

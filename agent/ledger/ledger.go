@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,12 +23,20 @@ type Options struct {
 	Now    func() clock.Reading // read once per line
 	Boot   string               // kernel boot id
 	Board  string               // serial of the board, "" if it tells none
+	NV     int64                // starts the TPM has counted, 0 without one
+	Before *Before              // the device this state was of until now, nil mostly: its ledger is never continued
 	Disks  []string             // ids of the disks present, for a new generation
 	// WitnessSize is the size a witness is known to hold of the newest generation, from elsewhere than
 	// [Ledger.WitnessHolds]; 0 unknown.
 	WitnessSize int64
 	Layer       durable.Layer // nil: the operating system
 	Log         *slog.Logger  // nil: slog.Default
+}
+
+// Before is a device whose state came to another board.
+type Before struct {
+	Device string // its D
+	Public *ecdsa.PublicKey
 }
 
 // Opened says what Open found.
@@ -170,6 +179,12 @@ func (l *Ledger) Head(session, log string, size int64, root evidence.Hash) error
 // Sealed commits to a manifest and its signature, given as hex of their SHA-256.
 func (l *Ledger) Sealed(session, manifestSHA256, p7sSHA256 string) error {
 	_, err := l.Append(evidence.Sealed{Session: session, Manifest: manifestSHA256, P7S: p7sSHA256})
+	return err
+}
+
+// Amend commits to amendment n of a session, given as hex of the SHA-256 of amendment-N.json.
+func (l *Ledger) Amend(session string, n int64, sha256 string) error {
+	_, err := l.Append(evidence.AmendRef{Session: session, N: n, SHA256: sha256})
 	return err
 }
 

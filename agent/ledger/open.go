@@ -64,7 +64,7 @@ func Open(o Options) (*Ledger, Opened, error) {
 	if m.unfit == "" && held.contradicts(&m) {
 		m.unfit = CauseWitness
 	}
-	opened := Opened{Cause: m.unfit, Fresh: m.unfit != "", Prev: m.ref(o.Device)}
+	opened := Opened{Cause: m.unfit, Fresh: m.unfit != "", Prev: m.ref(l.device())}
 	if opened.Fresh {
 		err = l.begin(opened, held.Size)
 	} else {
@@ -73,7 +73,7 @@ func Open(o Options) (*Ledger, Opened, error) {
 		opened.Cut, err = l.resume(m)
 	}
 	if err == nil {
-		_, err = l.Append(evidence.Boot{Boot: o.Boot, Board: o.Board})
+		_, err = l.Append(evidence.Boot{Boot: o.Boot, NV: o.NV, Board: o.Board})
 	}
 	if err != nil {
 		return nil, Opened{}, fmt.Errorf("ledger: open: %w", errors.Join(err, l.Close()))
@@ -99,6 +99,8 @@ func (l *Ledger) find() (m master, published int64, err error) {
 	}
 	m, err = l.read(c.Generation)
 	switch {
+	case err == nil && l.o.Before != nil:
+		m.unfit = CauseOtherBoard
 	case err != nil || m.unfit != "":
 	case m.decided.Size < c.Published:
 		m.unfit = CauseShort
@@ -132,6 +134,14 @@ func (l *Ledger) findLast(cause string) (last master, published int64, err error
 	return last, 0, nil
 }
 
+// device is whose ledger is there: what comes now is never of Before.
+func (l *Ledger) device() string {
+	if l.o.Before != nil {
+		return l.o.Before.Device
+	}
+	return l.o.Device
+}
+
 // read reads a generation's master file.
 func (l *Ledger) read(generation string) (m master, err error) {
 	m.generation = generation
@@ -143,7 +153,11 @@ func (l *Ledger) read(generation string) (m master, err error) {
 	if err != nil {
 		return m, err
 	}
-	m.decided, err = evidence.Decide(m.log, evidence.LedgerOrigin(l.o.Device, generation), l.o.Signer.Public())
+	pub := l.o.Signer.Public()
+	if l.o.Before != nil {
+		pub = l.o.Before.Public
+	}
+	m.decided, err = evidence.Decide(m.log, evidence.LedgerOrigin(l.device(), generation), pub)
 	m.signed = err == nil
 	if err != nil || m.decided.Damaged >= 0 {
 		m.unfit = CauseDamaged

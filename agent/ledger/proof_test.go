@@ -152,8 +152,9 @@ func TestAnchors(t *testing.T) {
 		}
 	}
 	save(30, "token")
-	save(5, "", "— a x", "— b y")
-	save(5, "", "— a x", "— b y") // the same again
+	save(5, "", "— a x")
+	save(5, "", "— b y")
+	save(5, "", "— b y") // again
 	save(7, "t", "— a z")
 	if err := l.SaveAnchor(30, "note 30", []byte("other"), nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("another token for the same checkpoint: %v", err)
