@@ -140,6 +140,9 @@ func (m *Mirror) manifest(f *folder, session string) (*evidence.Manifest, []byte
 	}
 	var certs []*x509.Certificate
 	for _, c := range v.Certs {
+		if c.File == "sm2.pem" { // not the device's, and no part of the CMS signature
+			continue
+		}
 		if c.File != "device.pem" && c.File != "chain.pem" {
 			return nil, nil, nil
 		}

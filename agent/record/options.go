@@ -92,6 +92,9 @@ type Opening struct {
 
 	Certs []*x509.Certificate // the device's first, then its chain; become device.pem and chain.pem
 	Key   crypto.Signer       // of Certs[0]: signs the manifest
+	SM2   []byte              // sm2.pem, nil: none
+	// Extras gives further files of the seal over the manifest, beside manifest.json.p7s; nil: none.
+	Extras func(manifest []byte) (map[string][]byte, error)
 }
 
 // DiskEvent tells that a disk failed or came back.

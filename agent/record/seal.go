@@ -238,7 +238,11 @@ func (s *Session) makeManifest() {
 	}
 	s.r.background(func() {
 		doc, p7s, err := s.signManifest(certs)
-		s.post(msg{kind: msgManifest, doc: doc, p7s: p7s, err: err})
+		var extras map[string][]byte
+		if err == nil && s.extras != nil {
+			extras, err = s.extras(doc)
+		}
+		s.post(msg{kind: msgManifest, doc: doc, extras: extras, p7s: p7s, err: err})
 	})
 }
 
@@ -270,9 +274,9 @@ func (s *Session) manifestMade(m *msg) {
 	s.mu.Unlock()
 	s.p7sSum = hex.EncodeToString(sig[:])
 	for _, t := range s.targets {
-		doc, p7s := m.doc, m.p7s
+		doc, extras, p7s := m.doc, m.extras, m.p7s
 		s.do(t, op{bytes: int64(len(doc) + len(p7s)), do: func(*disk) error {
-			if err := t.putManifest(doc, p7s); err != nil {
+			if err := t.putManifest(doc, extras, p7s); err != nil {
 				return err
 			}
 			s.post(msg{kind: msgPut, target: t})

@@ -56,7 +56,8 @@ type Session struct {
 	batch              *batch
 	clock              clock.Reading // at the last clock line
 	p7sSum             string
-	signed             int64 // lines covered by the last sign line
+	extras             func(manifest []byte) (map[string][]byte, error) // nil: none
+	signed             int64                                            // lines covered by the last sign line
 	signedAt           time.Duration
 	lagging            bool // the log bytes of the last batch wait for the next (Options.OneBarrier)
 	closing            closing
@@ -120,6 +121,7 @@ type msg struct {
 	sum    digests
 	size   int64
 	doc    []byte
+	extras map[string][]byte
 	p7s    []byte
 	err    error
 }
@@ -132,7 +134,7 @@ func newSession(r *Recorder, o Opening) (*Session, error) {
 		return nil, errors.New("the log is not fresh")
 	}
 	s := &Session{
-		r: r, id: o.Session, zero: o.Zero, log: o.Log, chain: o.Certs, key: o.Key,
+		r: r, id: o.Session, zero: o.Zero, log: o.Log, chain: o.Certs, key: o.Key, extras: o.Extras,
 		opened: make(chan struct{}), failed: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1),
 		chans: make(map[string]*channel), expected: o.Channels, state: StateRecording, batch: new(batch),
 	}
@@ -140,6 +142,9 @@ func newSession(r *Recorder, o Opening) (*Session, error) {
 	s.certs = append(s.certs, certFile{"device.pem", evidence.MarshalCertsPEM(o.Certs[0])})
 	if len(o.Certs) > 1 {
 		s.certs = append(s.certs, certFile{"chain.pem", evidence.MarshalCertsPEM(o.Certs[1:]...)})
+	}
+	if o.SM2 != nil {
+		s.certs = append(s.certs, certFile{"sm2.pem", o.SM2})
 	}
 	for _, ch := range o.Channels {
 		if !channelID.MatchString(ch) {

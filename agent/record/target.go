@@ -176,10 +176,15 @@ func (t *target) putIndex(seg *segment, index []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// putManifest writes the manifest and its signature.
-func (t *target) putManifest(manifest, p7s []byte) error {
+// putManifest writes the manifest and its signatures; manifest.json.p7s comes last.
+func (t *target) putManifest(manifest []byte, extras map[string][]byte, p7s []byte) error {
 	if err := t.d.files.CreateSame(filepath.Join(t.dir, "manifest.json"), manifest); err != nil {
 		return err
+	}
+	for name, b := range extras {
+		if err := t.d.files.CreateSame(filepath.Join(t.dir, name), b); err != nil {
+			return err
+		}
 	}
 	return t.d.files.CreateSame(filepath.Join(t.dir, "manifest.json.p7s"), p7s)
 }
