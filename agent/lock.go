@@ -18,9 +18,16 @@ func lockState(dir string) (*os.File, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("另一个 minglu-agent 正在使用 %s；请先停止它 / another minglu-agent is using the state folder %s: stop it first", dir, dir)
+			return nil, takenError(dir)
 		}
 		return nil, fmt.Errorf("state folder: lock %s: %w", dir, err)
 	}
 	return f, nil
+}
+
+// takenError means that an agent runs on the state folder it names.
+type takenError string
+
+func (e takenError) Error() string {
+	return fmt.Sprintf("另一个 minglu-agent 正在使用 %s；请先停止它 / another minglu-agent is using the state folder %s: stop it first", string(e), string(e))
 }

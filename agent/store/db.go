@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -81,6 +82,39 @@ func Open(o Options) (s *Store, rebuild bool, err error) {
 		return nil, false, fmt.Errorf("store: %s: %w", path, err)
 	}
 	return s, rebuild, nil
+}
+
+// Check reads a catalogue and says what is wrong with it, without changing or making anything: nil if it
+// is sound, an error wrapping fs.ErrNotExist if there is none. It may be in use.
+func Check(path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("store: check: %w", err)
+	}
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("store: check: %w", err)
+	}
+	query := "mode=ro&_pragma=busy_timeout(5000)"
+	if _, err := os.Stat(full + "-wal"); errors.Is(err, fs.ErrNotExist) {
+		query += "&immutable=1" // nobody uses it: SQLite would make and leave the files of a reader
+	}
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: full, RawQuery: query}).String())
+	if err != nil {
+		return fmt.Errorf("store: check: %w", err)
+	}
+	defer db.Close()
+	var version int
+	var verdict string
+	if err := db.QueryRow("SELECT user_version FROM pragma_user_version").Scan(&version); err != nil {
+		return fmt.Errorf("store: check: %w", err)
+	}
+	if err := db.QueryRow("PRAGMA integrity_check(1)").Scan(&verdict); err != nil {
+		return fmt.Errorf("store: check: %w", err)
+	}
+	if version != schemaVersion || verdict != "ok" {
+		return fmt.Errorf("store: check: version %d, %s", version, verdict)
+	}
+	return nil
 }
 
 // connect opens the file, making an empty catalogue of an empty file. An error wraps errSetAside if the
