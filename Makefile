@@ -2,9 +2,10 @@
 export CGO_ENABLED = 0
 FUZZTIME ?= 20s
 KILLS ?= 20
-SOAK_KILLS ?= 200
+SOAK_KILLS ?= 1000
 OUTAGE ?= 5m
 NORMAL ?= 10m
+HIL ?= long
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -18,7 +19,7 @@ run: build ## a whole simulated room; ctrl-C seals and verifies
 	bin/minglu-sim demo
 
 test: tools ## everything, on this machine; what runs in real time comes last, alone
-	go test -count=1 -timeout 15m $$(go list ./... | grep -v /sim/scenario)
+	go test -count=1 -timeout 15m $$(go list ./... | grep -vE '/sim/(scenario|hil)$$')
 	go test -count=1 -timeout 15m ./sim/scenario
 
 check: ## vet, house rules, fast tests: the inner loop
@@ -40,8 +41,9 @@ microbench: ## benchmarks of packages with memory
 soak: tools ## kill -9 at SOAK_KILLS random moments; an office away for OUTAGE; NORMAL of undisturbed running
 	MINGLU_KILLS=$(SOAK_KILLS) MINGLU_OUTAGE=$(OUTAGE) MINGLU_NORMAL=$(NORMAL) go test -count=1 -timeout 90m -run 'TestKill|TestOfficeOutage|TestNormalRun' ./sim/scenario
 
-hil: ## hardware in the loop: comes with the drivers it tests
-	@echo "no driver needs a kernel yet: cameras are RTSP, the rest is simulated (see docs/acceptance.md)"
+hil: ## boards that are not there (qemu): power cuts, tests on arm64 and arm/7; HIL=short takes 2 minutes
+	@tools/install --hil
+	HIL=$(HIL) go test -count=1 -timeout 120m -v ./sim/hil
 
 lint: ## staticcheck
 	go tool staticcheck ./...

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +24,10 @@ type Relay struct {
 	addr   string
 	frames string
 	login  string
+
+	mu   sync.Mutex
+	read int64              // of the frame log, whole lines
+	seen map[string][]Frame // path and codec -> in order
 }
 
 // Relay starts an RTSP server. args are flags of rtsprelay, such as "-user", "u", "-pass", "p".
@@ -64,25 +70,35 @@ type Frame struct {
 	WallUS int64  `json:"wall_us"` // µs since 1970
 }
 
-// Frames returns what was passed on so far on a path in one codec, in order.
+// Frames returns what was passed on so far on a path in one codec, in order. The caller changes nothing in it.
 func (r *Relay) Frames(path, codec string) []Frame {
 	r.t.Helper()
-	b, err := os.ReadFile(r.frames)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f, err := os.Open(r.frames)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, r.read, math.MaxInt64-r.read))
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	b = b[:bytes.LastIndexByte(b, '\n')+1]
-	var all []Frame
+	r.read += int64(len(b))
+	if r.seen == nil {
+		r.seen = map[string][]Frame{}
+	}
 	for line := range bytes.Lines(b) {
 		var f Frame
 		if err := json.Unmarshal(line, &f); err != nil {
 			r.t.Fatalf("frame log: %v", err)
 		}
-		if f.Path == path && f.Codec == codec {
-			all = append(all, f)
-		}
+		key := f.Path + " " + f.Codec
+		r.seen[key] = append(r.seen[key], f)
 	}
-	return all
+	seen := r.seen[path+" "+codec]
+	return seen[:len(seen):len(seen)]
 }
 
 // Stream says what a camera sends: testsrc2 with a white flash of 80 ms and a beep of 80 ms at the

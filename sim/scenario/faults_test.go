@@ -117,7 +117,7 @@ func (f *faultRoom) whole(t *testing.T, disk int, id string, from, to time.Time)
 		}
 	}
 	sound := Packets(t, files, "a")
-	if _, err := stretch(sound, f.relay.Frames(f.face.path, f.face.sound)); err != nil {
+	if _, err := Stretch(sound, f.relay.Frames(f.face.path, f.face.sound)); err != nil {
 		t.Errorf("face sound: %v", err)
 	}
 }

@@ -21,7 +21,16 @@ const (
 	defaultKills = 20
 	lostAtMost   = time.Second // per channel, with the cycle of 500 ms
 	killRooms    = 2           // work through the kills side by side
+	manyKills    = 100         // from here on
+	manyRooms    = 4           // do
 	killPostroll = time.Second
+
+	// On a machine whose processors are never idle a frame may be on its way for longer, and how long says
+	// nothing about the recorder; only that much.
+	busyIdle     = 0.10
+	busyWithin   = 3 * time.Second // before the kill
+	busyAtMost   = 5 * time.Second
+	busySessions = 3 // of many kills at most one of so many may be excused by it
 )
 
 // What the room does when it is killed.
@@ -29,6 +38,7 @@ const (
 	killRecording = "recording"
 	killPaused    = "paused"
 	killEnding    = "ending" // somewhere between the stop and the end of the seal
+	killTwice     = "twice"  // recording, and again while it starts and repairs
 )
 
 // TestKill kills the agent at random moments, as a crash does, and holds what is left against what the
@@ -54,19 +64,22 @@ func TestKill(t *testing.T) {
 	r := lab.Relay(t)
 	cameras := []camera{{"face", "cam1", "h264", "aac", 25}, {"room", "cam2", "h265", "", 25}}
 	for i, c := range cameras {
-		r.Publish(c.path, Stream{Codec: c.codec, Size: "320x240", Rate: c.rate, GOP: 25, Sound: c.sound, Phase: i, Length: time.Hour})
+		r.Publish(c.path, Stream{Codec: c.codec, Size: "320x240", Rate: c.rate, GOP: 25, Sound: c.sound, Phase: i, Length: 4 * time.Hour})
 	}
 	var all lossTable
-	began := time.Now()
+	began, idle, rooms := time.Now(), WatchIdle(t), killRooms
+	if kills >= manyKills {
+		rooms = manyRooms
+	}
 	t.Run("rooms", func(t *testing.T) {
-		for n := range min(killRooms, kills) {
-			count := kills / killRooms
-			if n < kills%killRooms {
+		for n := range min(rooms, kills) {
+			count := kills / rooms
+			if n < kills%rooms {
 				count++
 			}
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
 				t.Parallel()
-				k := &killing{t: t, relay: r, cameras: cameras, rand: rand.New(rand.NewPCG(seed, uint64(n))), all: &all}
+				k := &killing{t: t, relay: r, cameras: cameras, rand: rand.New(rand.NewPCG(seed, uint64(n))), all: &all, idle: idle}
 				k.run(count, n)
 			})
 		}
@@ -78,11 +91,12 @@ func TestKill(t *testing.T) {
 type lossTable struct {
 	mu        sync.Mutex
 	lost      []time.Duration // per kill and track: what is missing at the end
+	excused   int             // kills of a machine without idle time that lost more
 	recovered int             // spans found behind the last signature
 	kinds     map[string]int
 }
 
-func (l *lossTable) add(kind string, lost []time.Duration, recovered int) {
+func (l *lossTable) add(kind string, lost []time.Duration, excused bool, recovered int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.kinds == nil {
@@ -90,6 +104,9 @@ func (l *lossTable) add(kind string, lost []time.Duration, recovered int) {
 	}
 	l.kinds[kind]++
 	l.lost = append(l.lost, lost...)
+	if excused {
+		l.excused++
+	}
 	l.recovered += recovered
 }
 
@@ -98,9 +115,12 @@ func (l *lossTable) report(t *testing.T, kills int, took time.Duration) {
 		t.Error("no loss was measured")
 		return
 	}
+	if kills >= manyKills && l.excused > kills/busySessions {
+		t.Errorf("at %d of %d kills this machine had no idle time: too many to judge the loss by", l.excused, kills)
+	}
 	slices.Sort(l.lost)
-	figure(t, "kill -9 %d times (%v) in %v: lost per track %v median, %v worst of %d; %d spans recovered behind the last signature",
-		kills, l.kinds, took.Round(time.Second), l.lost[len(l.lost)/2].Round(time.Millisecond), l.lost[len(l.lost)-1].Round(time.Millisecond), len(l.lost), l.recovered)
+	figure(t, "kill -9 %d times (%v) in %v: lost per track %v median, %v worst of %d (%d kills excused: no idle time); %d spans recovered behind the last signature",
+		kills, l.kinds, took.Round(time.Second), l.lost[len(l.lost)/2].Round(time.Millisecond), l.lost[len(l.lost)-1].Round(time.Millisecond), len(l.lost), l.excused, l.recovered)
 }
 
 // killing is one room whose agent is killed again and again.
@@ -110,6 +130,7 @@ type killing struct {
 	cameras []camera
 	rand    *rand.Rand
 	all     *lossTable
+	idle    *Idle
 	agent   *Agent
 	disks   []*Disk
 	trust   string
@@ -117,7 +138,7 @@ type killing struct {
 
 func (k *killing) run(count, room int) {
 	t := k.t
-	k.disks = Disks(t, 2, 500)
+	k.disks = Disks(t, 2, 500+2*count) // a session has less than a megabyte
 	r := Room{Channels: map[string]string{}, Preroll: "3s", Postroll: killPostroll.String()}
 	for _, d := range k.disks {
 		r.Disks = append(r.Disks, d.Dir)
@@ -132,10 +153,12 @@ func (k *killing) run(count, room int) {
 	for n := range count {
 		kind := killRecording
 		switch {
-		case room == 0 && n == 1:
+		case room == 0 && n%20 == 1:
 			kind = killPaused
 		case n%5 == 3:
 			kind = killEnding
+		case n%5 == 4:
+			kind = killTwice
 		}
 		what := fmt.Sprintf("kill %d (%s)", n, kind)
 		id = k.once(what, kind, id)
@@ -185,6 +208,11 @@ func (k *killing) once(what, kind, id string) (next string) {
 			t.Errorf("%s: right after it, disk %d: %v", what, i, err)
 		}
 	}
+	if kind == killTwice {
+		p := start(t, lab.Agent, "run", "--config", a.Config)
+		pause(k.random(800 * time.Millisecond))
+		p.kill()
+	}
 	a.Restart()
 	k.waitSealed(id)
 
@@ -216,11 +244,16 @@ func (k *killing) once(what, kind, id string) (next string) {
 	}
 	k.intact(what, id, before)
 	until := killed
-	if kind != killRecording { // nothing is captured after the pause; after the stop only the post-roll
+	if kind == killPaused || kind == killEnding { // nothing is captured after the pause; after the stop only the post-roll
 		until = asked
 	}
 	lost := k.compare(what, id, until, killed)
-	k.all.add(kind, lost, recovered)
+	worst, idle := slices.Max(append(lost, 0)), k.idle.Share(killed.Add(-busyWithin), killed)
+	excused := worst > lostAtMost && idle < busyIdle && worst <= busyAtMost
+	if worst > lostAtMost && !excused {
+		t.Errorf("%s: the last %v are missing, want at most %v (the processors were idle for %.0f %% of the time)", what, worst, lostAtMost, 100*idle)
+	}
+	k.all.add(kind, lost, excused, recovered)
 	t.Logf("%s %v after the trigger: exit %d, %d recovered, %d gaps, lost %v", what, killed.Sub(asked).Round(time.Millisecond), r.Exit, recovered, gaps, lost)
 	return k.goOn(what, kind, id, closed)
 }
@@ -237,7 +270,7 @@ func (k *killing) goOn(what, kind, id string, closed bool) string {
 	if kind == killPaused {
 		want = "paused"
 	}
-	if st.Session == nil || st.State != want || st.Session.Continues != id {
+	if st.Session == nil || st.State != want || st.Session.Continues != id && (kind != killTwice || st.Session.Continues == "") {
 		t.Fatalf("%s: the room is %s with session %+v; want %s, as the continuation of %s", what, st.State, st.Session, want, id)
 	}
 	if kind == killPaused {
@@ -247,7 +280,7 @@ func (k *killing) goOn(what, kind, id string, closed bool) string {
 		a.Call("POST", "/session/resume", map[string]string{}, nil, http.StatusOK)
 	}
 	if !slices.ContainsFunc(st.Faults, func(f Fault) bool {
-		return f.Code == "session.recovered" && f.Ch == id && f.Do.Zh != "" && f.Do.En != ""
+		return f.Code == "session.recovered" && (f.Ch == id || f.Ch == st.Session.Continues) && f.Do.Zh != "" && f.Do.En != ""
 	}) && !closed {
 		t.Errorf("%s: the page does not say that the session was repaired: %+v", what, st.Faults)
 	}
@@ -292,8 +325,8 @@ func (k *killing) waitSealed(id string) {
 				return false
 			}
 		}
-		var list struct{ Sessions []struct{ ID, State string } }
-		k.agent.Call("GET", "/sessions?limit=100", nil, &list, http.StatusOK)
+		var list struct{ Sessions []struct{ ID, State string } } // the newest; it is there once it was repaired
+		k.agent.Call("GET", "/sessions?limit=10", nil, &list, http.StatusOK)
 		for _, s := range list.Sessions {
 			if s.ID == id {
 				return s.State == "sealed" || s.State == "recovered"
@@ -334,7 +367,8 @@ func (k *killing) intact(what, id string, before [][]byte) {
 }
 
 // compare holds a sealed session against the frame log: its samples are an unbroken stretch of what the
-// camera sent, and the last of them is at most lostAtMost older than the last that was sent until then.
+// camera sent. It returns, for each track, how much older the last of them is than the last that was sent
+// until then.
 func (k *killing) compare(what, id string, until, killed time.Time) (lost []time.Duration) {
 	t := k.t
 	for _, c := range k.cameras {
@@ -350,7 +384,7 @@ func (k *killing) compare(what, id string, until, killed time.Time) (lost []time
 			for end > 0 && time.UnixMicro(sent[end-1].WallUS).After(killed) {
 				end--
 			}
-			last, err := stretch(Packets(t, files, kind), sent[:end])
+			last, err := Stretch(Packets(t, files, kind), sent[:end])
 			if err != nil {
 				t.Errorf("%s: %v", track, err)
 				continue
@@ -360,33 +394,8 @@ func (k *killing) compare(what, id string, until, killed time.Time) (lost []time
 				due--
 			}
 			gone := time.Duration(max(0, sent[due].WallUS-sent[last].WallUS)) * time.Microsecond
-			if gone > lostAtMost {
-				t.Errorf("%s: the last %v are missing, want at most %v", track, gone, lostAtMost)
-			}
 			lost = append(lost, gone)
 		}
 	}
 	return lost
-}
-
-// stretch finds the samples among the frames sent, unbroken and in order, and returns the index of the
-// last. Sound repeats itself: the latest place that fits holds.
-func stretch(got []Packet, sent []Frame) (last int, err error) {
-	if len(got) == 0 {
-		return 0, fmt.Errorf("nothing is recorded")
-	}
-	best, at := 0, 0
-	for i := len(sent) - 1; i >= 0; i-- {
-		n := 0
-		for n < len(got) && i+n < len(sent) && got[n].SHA256 == sent[i+n].SHA256 {
-			n++
-		}
-		if n > best {
-			best, at = n, i
-		}
-		if best == len(got) {
-			return at + best - 1, nil
-		}
-	}
-	return 0, fmt.Errorf("sample %d of %d is not the frame that was sent after the one before (frame %d of %d)", best, len(got), at+best, len(sent))
 }

@@ -135,3 +135,25 @@ func Beeps(t testing.TB, files []string) []time.Duration {
 	}
 	return all
 }
+
+// Stretch finds the samples among the frames sent, unbroken and in order, and returns the index of the
+// last. Sound repeats itself: the latest place that fits holds.
+func Stretch(got []Packet, sent []Frame) (last int, err error) {
+	if len(got) == 0 {
+		return 0, fmt.Errorf("nothing is recorded")
+	}
+	best, at := 0, 0
+	for i := len(sent) - 1; i >= 0; i-- {
+		n := 0
+		for n < len(got) && i+n < len(sent) && got[n].SHA256 == sent[i+n].SHA256 {
+			n++
+		}
+		if n > best {
+			best, at = n, i
+		}
+		if best == len(got) {
+			return at + best - 1, nil
+		}
+	}
+	return 0, fmt.Errorf("sample %d of %d is not the frame that was sent after the one before (frame %d of %d)", best, len(got), at+best, len(sent))
+}

@@ -61,7 +61,7 @@ func TestTriggerLatency(t *testing.T) {
 			continue
 		}
 		got, sent := Packets(t, Segments(t, a.Session(0, id), "face"), "v"), relay.Frames("cam1", "h264")
-		last, err := stretch(got, sent)
+		last, err := Stretch(got, sent)
 		if err != nil {
 			t.Fatal(err)
 		}

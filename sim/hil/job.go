@@ -1,0 +1,43 @@
+package hil
+
+// Ports are the guest's virtio-serial ports: what its programs say on stdout and on stderr, and one
+// [Result] a line as each ends.
+const (
+	PortOut     = "hil.out"
+	PortErr     = "hil.err"
+	PortResults = "hil.results"
+)
+
+// Share is the folder in the guest where the files of [Options] are.
+const Share = "/share"
+
+// Job is what a guest does: PID 1 reads it from job.json in the share.
+type Job struct {
+	Modules []string // files in the share, in order
+	Mounts  []Mount
+	Network bool   // 10.0.2.15, the host is 10.0.2.2
+	Work    string // a folder of the host that the guest sees at the same path; "" for none
+	Run     []Program
+}
+
+// Mount is a disk of the guest, an ext4 file system.
+type Mount struct{ Device, Dir string }
+
+// Program is one program to run to its end.
+type Program struct {
+	Name string // in the result
+	File string // in the share; copied to memory first
+	Args []string
+	Env  []string
+	Dir  string // "" for /tmp
+	// Seconds after which it is killed, 0 for never.
+	Seconds int
+}
+
+// Result is how a program ended.
+type Result struct {
+	Name    string
+	Status  int // 128 + signal where one killed it; 126 where it did not start
+	Seconds float64
+	Error   string `json:",omitempty"`
+}
