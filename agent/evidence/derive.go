@@ -23,7 +23,9 @@ type LogFile struct {
 // not recovery), or no close line is there.
 func DeriveManifest(logs []LogFile, certs []FileDigest) (*Manifest, error) {
 	var d Deriver
-	for _, l := range logs {
+	over := Superseded(logs)
+	for i, l := range logs {
+		d.asideOnly = over[i]
 		if err := d.AddLog(l); err != nil {
 			return nil, err
 		}
@@ -39,6 +41,8 @@ type Deriver struct {
 	src    string // source of the clock, as last told
 	pause  *Break // the break that has not ended
 	closed bool
+
+	asideOnly bool // the file is superseded, see [Superseded]
 }
 
 // logState is one file on its way to a [LogDigest].
@@ -101,6 +105,9 @@ func (d *Deriver) AddLine(line []byte) error {
 func (d *Deriver) line(log *logState, l Line) error {
 	if log.tree.Size() == 0 {
 		return d.first(log, l)
+	}
+	if d.asideOnly && l.Type != "aside" {
+		return nil
 	}
 	switch l.Type {
 	case "segment.open":

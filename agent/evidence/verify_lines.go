@@ -11,6 +11,7 @@ type walker struct {
 	byID     map[string]*channelCheck
 	log      *signedLog
 	recovery bool
+	over     bool // the file is superseded: only its aside lines count
 
 	n      int64 // line number
 	off    int64 // its offset
@@ -20,7 +21,7 @@ type walker struct {
 	paused *Pause
 	ended  bool             // close was read
 	sealed bool             // seal was read
-	over   map[string]int64 // µs recovered per channel, of this recovery file
+	extra  map[string]int64 // µs recovered per channel, of this recovery file
 }
 
 func newWalker(c *copyCheck) *walker {
@@ -29,10 +30,11 @@ func newWalker(c *copyCheck) *walker {
 
 // walk does steps V3, V5, V6 and V11 over all logs.
 func (w *walker) walk() error {
+	over := Superseded(w.c.logFiles())
 	for i, l := range w.c.logs {
-		w.log, w.recovery = l, i > 0
+		w.log, w.recovery, w.over = l, i > 0, over[i]
 		w.st, w.up = -1, -1
-		w.over = make(map[string]int64)
+		w.extra = make(map[string]int64)
 		w.sealed, w.ended = false, false
 		if err := l.each(w.line); err != nil {
 			return uncheckable("%w", err)
@@ -83,6 +85,9 @@ func (w *walker) line(n, off int64, line Line) error {
 
 // known handles the line types that steps V6 to V11 need; others are only covered by the signature.
 func (w *walker) known(line Line) error {
+	if w.over && line.Type != "recovery" && line.Type != "aside" {
+		return nil
+	}
 	switch line.Type {
 	case "open":
 		w.named(w.c.open.Token)
@@ -217,8 +222,8 @@ func (w *walker) fragment(f Fragment) {
 	finding := FindingIntact
 	if w.recovery {
 		finding = FindingRecovered
-		w.over[f.Ch] += f.To - f.From
-		if w.over[f.Ch] > w.c.open.AheadMS*1000+1000 { // 1 ms for the rounding of from and to
+		w.extra[f.Ch] += f.To - f.From
+		if w.extra[f.Ch] > w.c.open.AheadMS*1000+1000 { // 1 ms for the rounding of from and to
 			finding = FindingForeign
 		}
 	}

@@ -34,7 +34,7 @@ func (c *copyCheck) sealChecks() {
 	at, err := CheckCMS(c.p7s, c.manifest, c.certs)
 	if err != nil {
 		c.found(FindingAltered, "manifest.json.p7s", fmt.Sprintf("manifest.json and its signature do not belong together: %v", err))
-	} else if c.closed != nil && !at.Equal(time.UnixMicro(c.closedMark.T).Truncate(time.Second)) {
+	} else if c.closed != nil && !at.Equal(time.UnixMicro(c.sealedAt()).Truncate(time.Second)) {
 		c.found(FindingAltered, "manifest.json.p7s", "the signing time is not that of the end of the session")
 	}
 }
@@ -65,7 +65,7 @@ func (c *copyCheck) checkManifest() {
 			c.found(FindingMissing, l.File, "the manifest names it")
 		}
 	}
-	want, err := c.derive(certs)
+	want, err := c.derive(m, certs)
 	if err != nil {
 		c.found(FindingAltered, "manifest.json", fmt.Sprintf("the logs give no manifest: %v", err))
 		return
@@ -100,13 +100,8 @@ func (c *copyCheck) namedCerts(named []FileDigest) (certs []FileDigest, ok bool)
 	return certs, true
 }
 
-func (c *copyCheck) derive(certs []FileDigest) ([]byte, error) {
-	var logs []LogFile
-	for _, l := range c.logs {
-		whole := l.data[:bytes.LastIndexByte(l.data, '\n')+1]
-		logs = append(logs, LogFile{File: l.file, Data: whole})
-	}
-	m, err := DeriveManifest(logs, certs)
+func (c *copyCheck) derive(sealed *Manifest, certs []FileDigest) ([]byte, error) {
+	m, err := DeriveManifest(SealedLogs(c.logFiles(), sealed), certs)
 	if err != nil {
 		return nil, err
 	}

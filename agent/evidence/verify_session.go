@@ -78,6 +78,7 @@ func (c *copyCheck) check() {
 	c.sealChecks()
 	c.anchors()
 	c.amended()
+	c.lateTails()
 	c.checkSM2()
 	c.listing()
 	c.vouch()

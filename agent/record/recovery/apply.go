@@ -126,7 +126,7 @@ func (j *job) aside(st *state, pc piece) error {
 		return err
 	}
 	dir := pc.c.path("aside")
-	if st.sealed {
+	if st.sealed || pc.stray {
 		dir = filepath.Join(pc.c.disk.Dir, "tmp", "superseded-"+j.id)
 		j.note("disk %s: %s: %d bytes from %d on are in no signed log: moved to %s", pc.c.disk.ID, pc.file, pc.len, pc.off, dir)
 	}
@@ -149,15 +149,15 @@ func (pc piece) cut() error {
 
 // mirrorAside gives a copy the aside files of all: one manifest lists them for every disk.
 func (j *job) mirrorAside(st *state, to *replica) error {
-	if st.sealed {
-		return nil
-	}
 	for _, from := range j.copies {
 		names, err := from.asideNames()
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
+			if st.sealed && !st.aside[name] {
+				continue
+			}
 			if err := j.mirror(from, to, name); err != nil {
 				return err
 			}
@@ -306,7 +306,7 @@ func (j *job) completeLogs(st *state, c *replica) error {
 	return nil
 }
 
-// mirrorCerts gives each copy device.pem and chain.pem. The one the open line names is the right one.
+// mirrorCerts gives each copy device.pem, chain.pem and sm2.pem. The one the open line names is the right one.
 func (j *job) mirrorCerts() error {
 	i := slices.IndexFunc(j.copies, func(c *replica) bool {
 		b, err := readFile(c.path("device.pem"), maxPEMBytes)
@@ -317,7 +317,7 @@ func (j *job) mirrorCerts() error {
 	}
 	from := j.copies[i]
 	return j.each(func(c *replica) error {
-		for _, name := range []string{"device.pem", "chain.pem"} {
+		for _, name := range []string{"device.pem", "chain.pem", "sm2.pem"} {
 			if _, err := os.Lstat(from.path(name)); err != nil {
 				continue
 			}

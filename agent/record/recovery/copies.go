@@ -97,8 +97,12 @@ func (j *job) judge(all []*replica) error {
 			return &stop{Foreign, "it was signed with another key: keep the disk read-only"}
 		}
 	}
+	var err error
+	if j.logPub, err = j.open.LogKey(j.pub); err != nil {
+		return &stop{Damaged, err.Error() + ": copy the folders to another disk and have them examined"}
+	}
 	for _, c := range all {
-		dec, err := evidence.Decide(c.log, origin, j.pub)
+		dec, err := evidence.Decide(c.log, origin, j.logPub)
 		switch {
 		case err != nil && !errors.Is(err, evidence.ErrUnsigned):
 			return fmt.Errorf("disk %s: log: %w", c.disk.ID, err)
@@ -188,7 +192,10 @@ type state struct {
 	channels map[string]*channel
 	paused   bool
 	ended    *evidence.Close // the session's own end, if it was signed
-	sealed   bool            // the last log ends in seal and sign
+	sealed   bool            // the last log ends in seal and sign, and nothing signed is beyond it
+	late     bool            // the session was recovered, and then a disk came with more signed lines
+	before   *evidence.Close // late: the end it was given
+	strays   []piece         // files of copies that lost
 	cause    string          // of the last recovery
 	aside    map[string]bool
 	lastTo   int64 // µs of media time: of the line that ties it to t and up
@@ -231,26 +238,18 @@ func (j *job) read() (*state, error) {
 	j.item.Cause = st.cause
 	for n := 1; ; n++ {
 		name := fmt.Sprintf("recovery-%d.jsonl", n)
-		var data []byte
-		for _, c := range j.copies {
-			b, err := readFile(c.path(name), maxLogBytes)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			if data != nil && !bytes.Equal(b, data) {
-				return nil, &stop{Damaged, name + " is not the same on all disks"}
-			}
-			data = b
-		}
-		if data == nil {
-			return st, nil
-		}
-		if err := j.checkRecovery(name, n, data); err != nil {
+		data, err := j.recoveryFile(st, name, n)
+		if err != nil {
 			return nil, err
 		}
+		if data == nil {
+			return st, j.whole(st)
+		}
+		r, err := j.checkRecovery(name, n, data)
+		if err != nil {
+			return nil, err
+		}
+		st.late = r.Size < src.dec.Size
 		if err := st.add(name, data); err != nil {
 			return nil, err
 		}
@@ -258,43 +257,46 @@ func (j *job) read() (*state, error) {
 }
 
 // checkRecovery holds a recovery file against its signature and the log it continues.
-func (j *job) checkRecovery(name string, n int, data []byte) error {
+func (j *job) checkRecovery(name string, n int, data []byte) (r evidence.Recovery, err error) {
 	dec, err := evidence.Decide(data, evidence.RecoveryOrigin(j.open.Origin, n), j.pub)
 	if err != nil || dec.End != int64(len(data)) || dec.Damaged >= 0 {
-		return &stop{Damaged, name + " is altered: left alone"}
+		return r, &stop{Damaged, name + " is altered: left alone"}
 	}
 	first, _, _ := bytes.Cut(data, []byte("\n"))
-	var r evidence.Recovery
 	l, err := evidence.ParseLine(first)
 	if err == nil {
 		err = l.Decode(&r)
 	}
 	if err != nil || l.Type != "recovery" {
-		return &stop{Damaged, name + " does not begin with a recovery line"}
+		return r, &stop{Damaged, name + " does not begin with a recovery line"}
 	}
-	if src := j.copies[0].dec; n == 1 && r.Size != src.Size {
-		if r.Size < src.Size {
-			return &stop{LateTail, fmt.Sprintf("disk %s holds %d signed lines, the session was sealed with %d: keep both, a person must decide",
-				j.copies[0].disk.ID, src.Size, r.Size)}
-		}
-		return &stop{Damaged, fmt.Sprintf("%s continues %d lines, only %d are here", name, r.Size, src.Size)}
+	if n := j.copies[0].dec.Size; r.Size > n {
+		return r, &stop{Waiting, fmt.Sprintf("%s continues %d signed lines, only %d are here: attach the other disk", name, r.Size, n)}
 	}
-	return nil
+	return r, nil
 }
 
 // add takes in the lines of a log file that is known to be whole and signed.
 func (st *state) add(name string, data []byte) error {
 	st.logs = append(st.logs, evidence.LogFile{File: name, Data: data})
 	st.sealed = false
+	over := st.late // another recovery file will take its place
 	seal := false
 	for raw := range bytes.Lines(data) {
 		l, err := evidence.ParseLine(bytes.TrimSuffix(raw, []byte("\n")))
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		st.sealed = seal && l.Type == "sign"
+		st.sealed = seal && l.Type == "sign" && !over
 		seal = l.Type == "seal"
-		if err := st.line(l); err != nil {
+		switch {
+		case over && l.Type == "close":
+			st.before = new(evidence.Close)
+			err = l.Decode(st.before)
+		case !over || l.Type == "aside" || l.Type == "recovery":
+			err = st.line(l)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: line %d: %w", name, l.Seq, err)
 		}
 	}

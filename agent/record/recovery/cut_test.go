@@ -173,6 +173,11 @@ func (c cutLedger) Sealed(session, m, p string) error {
 	return c.fakeLedger.Sealed(session, m, p)
 }
 
+func (c cutLedger) Amend(session string, n int64, sha256 string) error {
+	c.l.op()
+	return c.fakeLedger.Amend(session, n, sha256)
+}
+
 // copyDisks makes a second pair of disks with the same bytes.
 func copyDisks(t testing.TB, disks []recovery.Disk) []recovery.Disk {
 	t.Helper()

@@ -9,8 +9,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"minglu/agent/durable"
+	"minglu/agent/evidence"
+	"minglu/agent/ledger"
 	"minglu/agent/record/recovery"
 )
 
@@ -186,41 +189,103 @@ func TestDiskReturns(t *testing.T) {
 		rule    string
 		n       int // batches on the disk that returns
 		outcome recovery.Outcome
+		face    string
 	}{
-		{"with less: it is completed", 3, recovery.Recovered},
-		{"with the same", 5, recovery.Recovered},
-		{"with more signed lines: a person decides", 8, recovery.LateTail},
+		{"with less: it is completed", 3, recovery.Recovered, "intact 0-2500, gap 2500-40000"},
+		{"with the same", 5, recovery.Recovered, "intact 0-2500, gap 2500-40000"},
+		{"with more signed lines: they are in it, intact", 8, recovery.LateTail, "intact 0-4000, gap 4000-40000"},
+		{"with its own end", 11, recovery.LateTail, "intact 0-5000"},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			w := tenCycles(t)
+			if tt.n > 10 {
+				w.end()
+			}
 			a, b := w.disk("a", 5), w.disk("b", tt.n)
-			w.tail(b, tt.n, tail{media(half), half})
+			w.tail(a, 5, tail{media(half), half})
+			if tt.n < 10 {
+				w.tail(b, tt.n, tail{media(half), half})
+			}
 			if it := w.recover(a); it.Outcome != recovery.Recovered {
 				t.Fatalf("item %+v", it)
 			}
-			beforeA, beforeB := contents(t, folder(a)), contents(t, folder(b))
+			before := contents(t, folder(a))
+			w.now.T = w.now.T.Add(time.Hour) // the gap ends where the first start began
 			it := w.recover(a, b)
-			if it.Outcome != tt.outcome {
+			if it.Outcome != tt.outcome || it.Err != nil {
 				t.Errorf("item %+v; want %s", it, tt.outcome)
 			}
-			if diff := differ(beforeA, contents(t, folder(a))); len(diff) > 0 {
-				t.Errorf("the sealed copy was touched: %q", diff)
-			}
+			w.signed(a, max(5, min(tt.n, 10)))
 			w.signed(b, tt.n)
-			after := contents(t, folder(b))
-			if tt.outcome == recovery.LateTail {
-				if diff := differ(beforeB, after); len(diff) > 0 {
-					t.Errorf("the returned copy was touched: %q", diff)
-				}
-				return
-			}
-			if diff := differ(beforeA, after); len(diff) > 0 {
+			after := contents(t, folder(a))
+			if diff := differ(after, contents(t, folder(b))); len(diff) > 0 {
 				t.Errorf("the copies differ in %q", diff)
 			}
-			if r := w.verify(b); r.Exit != 3 {
-				t.Errorf("verify exits %d: %s", r.Exit, brief(r))
+			for _, name := range []string{"manifest.json", "manifest.json.p7s", "recovery-1.jsonl"} {
+				if before[name] != after[name] {
+					t.Errorf("%s was touched", name)
+				}
+			}
+			if diff := differ(before, after); tt.outcome != recovery.LateTail && len(diff) > 0 {
+				t.Errorf("the sealed copy was touched: %q", diff)
+			}
+			for _, d := range []recovery.Disk{a, b} {
+				if r := w.verifyAll(d); r.Exit != 3 && tt.n < 10 || r.Exit != 0 && tt.n > 10 || spans(r, "face") != tt.face {
+					t.Errorf("disk %s: verify exits %d, face %q, want %q: %s", d.ID, r.Exit, spans(r, "face"), tt.face, brief(r))
+				}
+			}
+			if rep, err := recovery.Run(context.Background(), w.options(nil, a, b)); err != nil || len(rep.Items) > 0 {
+				t.Errorf("a second Run() = %+v, %v", rep, err)
 			}
 		})
+	}
+}
+
+// A session that was sealed on one disk is not sealed once more on another that is here alone.
+func TestSealedElsewhere(t *testing.T) {
+	for _, n := range []int{3, 5, 8} {
+		w := tenCycles(t)
+		a, b := w.disk("a", 5), w.disk("b", n)
+		w.tail(b, n, tail{media(half), half})
+		w.recover(a)
+		before := contents(t, b.Dir)
+		if it := w.recover(b); it.Outcome != recovery.Waiting || it.Err == nil {
+			t.Errorf("item %+v; want it to wait", it)
+		}
+		if diff := differ(before, contents(t, b.Dir)); len(diff) > 0 {
+			t.Errorf("touched %q", diff)
+		}
+	}
+}
+
+// A disk that goes away again while its late tail is being added: the sealed copy is what it was, or has
+// what was added in full.
+func TestLateTailCut(t *testing.T) {
+	w := tenCycles(t)
+	a0, b0 := w.disk("a", 5), w.disk("b", 8)
+	w.recover(a0)
+	led := *w.led
+	for n := 1; ; n++ {
+		disks := copyDisks(t, []recovery.Disk{a0, b0})
+		a, b := disks[0], disks[1]
+		w.led = &fakeLedger{log: w.newLog(led.Origin(), w.options(nil).Now).(*ledger.SessionLog)}
+		must(t, w.led.append(evidence.Generation{}))
+		done := w.cut(&cutLayer{t: t, n: n, lose: n%2 == 0}, a, b)
+		alone := w.run(a)
+		if r := w.verifyAll(a); r.Exit != 3 || !strings.HasPrefix(spans(r, "face"), "intact 0-") {
+			t.Fatalf("cut at %d, then alone %+v: verify exits %d, face %q: %s", n, alone, r.Exit, spans(r, "face"), brief(r))
+		}
+		w.run(a, b)
+		for _, d := range []recovery.Disk{a, b} {
+			if r := w.verifyAll(d); r.Exit != 3 || spans(r, "face") != "intact 0-4000, gap 4000-40000" {
+				t.Fatalf("cut at %d: disk %s: verify exits %d, face %q: %s", n, d.ID, r.Exit, spans(r, "face"), brief(r))
+			}
+			must(t, os.RemoveAll(d.Dir))
+		}
+		if done {
+			t.Logf("%d operations", n-1)
+			return
+		}
 	}
 }
 

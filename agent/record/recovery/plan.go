@@ -39,6 +39,7 @@ type piece struct {
 	file     string
 	off, len int64
 	whole    bool // the file itself goes
+	stray    bool // to tmp/superseded-S: a signed file holds something else for its place
 	why      string
 }
 
@@ -72,7 +73,7 @@ type file struct {
 }
 
 func (j *job) plan(st *state) (*plan, error) {
-	p := &plan{}
+	p := &plan{pieces: st.strays}
 	for _, c := range j.copies {
 		if n := int64(len(c.log)); n > c.tail {
 			why := torn

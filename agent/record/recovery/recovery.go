@@ -11,7 +11,11 @@
 //
 // The order of a repair, on each disk: aside files, cut the tails, complete the media from the other
 // disk, complete the log, recovery-N.jsonl, index of each segment, ledger head, manifest.json,
-// manifest.json.p7s, ledger sealed.
+// manifest.json.p7s, ledger sealed; after a late tail amendment-N.json, its signature, ledger amend.
+//
+// Which copy is the truth: the log with the most signed lines, and of recovery files of one number the
+// one whose head the ledger has. A session that the ledger says was sealed elsewhere is left alone until
+// that disk is here, so that no two seals of one session come to be.
 package recovery
 
 import (
@@ -41,6 +45,8 @@ type Ledger interface {
 	Head(session, log string, size int64, root evidence.Hash) error
 	// Sealed enters the SHA-256 of manifest.json and of manifest.json.p7s, in hex.
 	Sealed(session, manifestSHA256, p7sSHA256 string) error
+	// Amend enters the SHA-256 of amendment-N.json, in hex.
+	Amend(session string, n int64, sha256 string) error
 }
 
 // Log is a recovery file being written in memory; *ledger.SessionLog is one.
@@ -56,8 +62,10 @@ type Options struct {
 	Ledger Ledger
 	NewLog func(origin string) Log // an empty log that signs with Key under this origin
 
-	Device string              // D: sessions of another device are reported and left alone
-	Key    crypto.Signer       // the device key, P-256
+	Device string        // D: sessions of another device are reported and left alone
+	Key    crypto.Signer // the device key, P-256
+	// Extras gives the signatures beside the CMS one where a session has an sm2.pem. nil: it has none to give.
+	Extras func(manifest []byte) (map[string][]byte, error)
 	Certs  []*x509.Certificate // device certificate first; only used where a folder lost its device.pem
 
 	Now    func() clock.Reading
@@ -82,14 +90,15 @@ type Progress struct {
 // Outcome says what became of one session.
 type Outcome string
 
-// The outcomes. Only Recovered and Finished end with a sealed session.
+// The outcomes. Only Recovered, Finished and LateTail end with a sealed session.
 const (
 	Recovered Outcome = "recovered" // repaired, recovery-N.jsonl written, sealed
 	Finished  Outcome = "finished"  // the log had its end; only the seal was completed
 	Unsigned  Outcome = "unsigned"  // cut before its first signature: nothing in it is proven; the folder was moved to tmp/
 	Damaged   Outcome = "damaged"   // no copy could be used; nothing was touched
 	Foreign   Outcome = "foreign"   // of another device or key; nothing was touched
-	LateTail  Outcome = "late-tail" // a returned disk holds more signed lines than the sealed session; nothing was touched
+	LateTail  Outcome = "late-tail" // a returned disk held more signed lines than the session was sealed with: they are in it now, with an amendment
+	Waiting   Outcome = "waiting"   // it was sealed on a disk that is not here; nothing was touched
 	Failed    Outcome = "failed"    // an error stopped the repair; the next Run goes on with it
 )
 

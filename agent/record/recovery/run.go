@@ -56,7 +56,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	ids, errs := folders(o.Disks)
 	var todo []string
 	for _, id := range ids {
-		if !o.Skip(id) && (!sealedEverywhere(o.Disks, id) || known.unsealed(id)) {
+		if !o.Skip(id) && (!sealedEverywhere(o.Disks, id) || known.unsealed(id) || begun(o.Disks, id)) {
 			todo = append(todo, id)
 		}
 	}
@@ -80,9 +80,11 @@ func Run(ctx context.Context, o Options) (Report, error) {
 // known is what the ledger of this generation holds of sessions.
 type known struct {
 	origin string
-	heads  map[headKey]bool
+	heads  map[headKey]string   // root
+	files  [][2]string          // session and log file of each head
 	any    map[string]bool      // sessions with a head of log.jsonl
 	sealed map[string][2]string // digests of manifest and p7s
+	amends map[amendKey]bool
 }
 
 type headKey struct {
@@ -90,15 +92,20 @@ type headKey struct {
 	size         int64
 }
 
+type amendKey struct {
+	session string
+	n       int64
+}
+
 func scan(l Ledger) (*known, error) {
 	b, err := l.BytesFrom(0)
 	if err != nil {
 		return nil, err
 	}
-	k := &known{origin: l.Origin(), heads: map[headKey]bool{}, any: map[string]bool{}, sealed: map[string][2]string{}}
+	k := &known{origin: l.Origin(), heads: map[headKey]string{}, any: map[string]bool{}, sealed: map[string][2]string{}, amends: map[amendKey]bool{}}
 	for line := range bytes.Lines(b) {
 		line = bytes.TrimSuffix(line, []byte("\n"))
-		if !bytes.Contains(line, []byte(`"type":"head"`)) && !bytes.Contains(line, []byte(`"type":"sealed"`)) {
+		if !bytes.Contains(line, []byte(`"type":"head"`)) && !bytes.Contains(line, []byte(`"type":"sealed"`)) && !bytes.Contains(line, []byte(`"type":"amend"`)) {
 			continue
 		}
 		p, err := evidence.ParseLine(line)
@@ -111,14 +118,23 @@ func scan(l Ledger) (*known, error) {
 			if err := p.Decode(&h); err != nil {
 				return nil, err
 			}
-			k.heads[headKey{h.Session, h.Log, h.Size}] = true
+			k.heads[headKey{h.Session, h.Log, h.Size}] = h.Root
+			k.files = append(k.files, [2]string{h.Session, h.Log})
 			k.any[h.Session] = true
 		case "sealed":
 			var s evidence.Sealed
 			if err := p.Decode(&s); err != nil {
 				return nil, err
 			}
-			k.sealed[s.Session] = [2]string{s.Manifest, s.P7S}
+			if _, again := k.sealed[s.Session]; !again { // the first one holds
+				k.sealed[s.Session] = [2]string{s.Manifest, s.P7S}
+			}
+		case "amend":
+			var a evidence.AmendRef
+			if err := p.Decode(&a); err != nil {
+				return nil, err
+			}
+			k.amends[amendKey{a.Session, a.N}] = true
 		}
 	}
 	return k, nil
@@ -141,7 +157,8 @@ type job struct {
 
 	copies []*replica // usable ones, source first
 	open   evidence.Open
-	pub    *ecdsa.PublicKey
+	pub    *ecdsa.PublicKey // of the device
+	logPub *ecdsa.PublicKey // of log.jsonl: the same, or a key for this session (evidence.Open.LogKey)
 }
 
 func (j *job) note(format string, args ...any) {
@@ -180,6 +197,11 @@ func (j *job) repair() error {
 	if err != nil {
 		return err
 	}
+	if st.late {
+		if err := j.each(j.begin); err != nil {
+			return err
+		}
+	}
 	if err := j.apply(st, p); err != nil {
 		return err
 	}
@@ -191,7 +213,13 @@ func (j *job) repair() error {
 	if err := j.index(st); err != nil {
 		return err
 	}
-	return j.seal(st)
+	if err := j.seal(st); err != nil {
+		return err
+	}
+	if err := j.amend(st); err != nil {
+		return err
+	}
+	return j.each(j.end)
 }
 
 // path names a file of the session on a copy's disk.

@@ -79,6 +79,9 @@ func (j *job) lines(st *state, p *plan) ([]any, error) {
 	} else if c, at := j.o.Cut(j.id); c != "" {
 		cause, up = c, at
 	}
+	if st.late { // the cut was told of before
+		cause = st.cause
+	}
 	j.item.Cause = cause
 	src := j.copies[0]
 	rec := evidence.Recovery{Of: j.open.Origin, Size: src.dec.Size, Root: src.dec.Root.String(), Boot: j.o.BootID,
@@ -172,6 +175,13 @@ func (j *job) gaps(st *state, now, up int64, cause string) (out []any, end int64
 	end = max(st.lastTo+max(elapsed, 1), st.signedTo+1)
 	for _, ch := range st.channels {
 		end = max(end, ch.to+1)
+	}
+	if st.before != nil { // the next start came then, not now
+		end = st.signedTo + 1
+		for _, ch := range st.channels {
+			end = max(end, ch.to+1)
+		}
+		end = max(end, st.before.At)
 	}
 	if st.paused || st.ended != nil {
 		return nil, end
@@ -286,15 +296,15 @@ func (j *job) indexOne(c *replica, s *segment) error {
 // seal finishes W3: heads, manifest, its signature, the sealed line.
 func (j *job) seal(st *state) error {
 	for i, l := range st.logs {
-		origin := j.open.Origin
+		origin, pub := j.open.Origin, j.logPub
 		if i > 0 {
-			origin = evidence.RecoveryOrigin(origin, i)
+			origin, pub = evidence.RecoveryOrigin(origin, i), j.pub
 		}
-		dec, err := evidence.Decide(l.Data, origin, j.pub)
+		dec, err := evidence.Decide(l.Data, origin, pub)
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.File, err)
 		}
-		if k := (headKey{j.id, l.File, dec.Size}); !j.known.heads[k] {
+		if k := (headKey{j.id, l.File, dec.Size}); j.known.heads[k] == "" {
 			if err := j.o.Ledger.Head(j.id, l.File, dec.Size, dec.Root); err != nil {
 				return fmt.Errorf("ledger: head: %w", err)
 			}
@@ -304,7 +314,7 @@ func (j *job) seal(st *state) error {
 	if err != nil {
 		return err
 	}
-	m, err := evidence.DeriveManifest(st.logs, digests)
+	m, err := evidence.DeriveManifest(j.sealedLogs(st), digests)
 	if err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
@@ -314,6 +324,11 @@ func (j *job) seal(st *state) error {
 	}
 	if err := j.each(func(c *replica) error { return same(c, "manifest.json", manifest) }); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(digests, func(f evidence.FileDigest) bool { return f.File == "sm2.pem" }) {
+		if err := j.extras(manifest); err != nil {
+			return err
+		}
 	}
 	p7s, err := j.signature(manifest, certs, time.UnixMicro(m.Closed.T).UTC())
 	if err != nil {
@@ -366,7 +381,30 @@ func (j *job) signature(manifest []byte, certs []*x509.Certificate, at time.Time
 	return b, nil
 }
 
-// certs reads device.pem and chain.pem.
+// extras writes the signatures beside the CMS one: those on a disk already if there are, else new ones.
+func (j *job) extras(manifest []byte) error {
+	if j.o.Extras == nil {
+		return &stop{Damaged, "its SM2 key is not here: put sm2.key back, or seal it on the device that has it"}
+	}
+	files, err := j.o.Extras(manifest)
+	if err != nil {
+		return err
+	}
+	for name, b := range files {
+		for _, c := range j.copies {
+			if have, err := readFile(c.path(name), maxPEMBytes); err == nil {
+				b = have // it is not deterministic, and each copy has the same
+				break
+			}
+		}
+		if err := j.each(func(c *replica) error { return same(c, name, b) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// certs reads device.pem and chain.pem, and digests sm2.pem too.
 func (c *replica) certs() (certs []*x509.Certificate, digests []evidence.FileDigest, err error) {
 	for _, name := range []string{"device.pem", "chain.pem"} {
 		b, err := readFile(c.path(name), maxPEMBytes)
@@ -382,6 +420,12 @@ func (c *replica) certs() (certs []*x509.Certificate, digests []evidence.FileDig
 		}
 		certs = append(certs, some...)
 		digests = append(digests, evidence.FileDigest{File: name, SHA256: digest(b)})
+	}
+	switch b, err := readFile(c.path("sm2.pem"), maxPEMBytes); {
+	case err == nil:
+		digests = append(digests, evidence.FileDigest{File: "sm2.pem", SHA256: digest(b)})
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, nil, err
 	}
 	return certs, digests, nil
 }

@@ -114,6 +114,9 @@ func (l *fakeLedger) Head(session, log string, size int64, root evidence.Hash) e
 func (l *fakeLedger) Sealed(session, m, p string) error {
 	return l.append(evidence.Sealed{Session: session, Manifest: m, P7S: p})
 }
+func (l *fakeLedger) Amend(session string, n int64, sha256 string) error {
+	return l.append(evidence.AmendRef{Session: session, N: n, SHA256: sha256})
+}
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -384,6 +387,43 @@ func (w *world) signed(d recovery.Disk, n int) {
 // verify judges the session on one disk.
 func (w *world) verify(d recovery.Disk) evidence.Result {
 	return evidence.Verify(os.DirFS(folder(d)), evidence.VerifyOptions{Path: folder(d)})
+}
+
+// run runs a recovery that may find nothing to do.
+func (w *world) run(disks ...recovery.Disk) recovery.Report {
+	w.Helper()
+	rep, err := recovery.Run(context.Background(), w.options(fastLayer(w), disks...))
+	must(w, err)
+	for _, it := range rep.Items {
+		if it.Err != nil {
+			w.Errorf("item %+v", it)
+		}
+	}
+	return rep
+}
+
+// cut runs a recovery that the layer ends; done if it did not.
+func (w *world) cut(l *cutLayer, disks ...recovery.Disk) (done bool) {
+	o := w.options(l, disks...)
+	o.Ledger = cutLedger{w.led, l}
+	end := make(chan bool)
+	go func() {
+		defer close(end)
+		rep, err := recovery.Run(context.Background(), o)
+		if err != nil || len(rep.Items) > 1 || len(rep.Items) == 1 && rep.Items[0].Err != nil {
+			w.Errorf("Run() = %+v, %v", rep, err)
+		}
+		end <- true
+	}()
+	return <-end
+}
+
+// verifyAll is verify with the ledger.
+func (w *world) verifyAll(d recovery.Disk) evidence.Result {
+	dir := filepath.Join(w.TempDir(), "0123456789abcdef")
+	must(w, os.Mkdir(dir, 0o755))
+	must(w, os.WriteFile(filepath.Join(dir, "log.jsonl"), w.led.data, 0o644))
+	return evidence.VerifyPlaces([]evidence.Place{{Path: folder(d), FS: os.DirFS(folder(d))}, {Path: dir, FS: os.DirFS(dir)}}, evidence.VerifyOptions{})
 }
 
 // spans tells the findings of a channel in words: "intact 0-1500, recovered 1500-2000, gap 2000-…" in ms.
