@@ -263,6 +263,10 @@ func (h headWriter) Sealed(session, manifest, p7s string) error {
 	return h.a.ledgerLine(func(l *ledger.Ledger) error { return l.Sealed(session, manifest, p7s) })
 }
 
+func (h headWriter) Amend(session string, n int64, sha256 string) error {
+	return h.a.ledgerLine(func(l *ledger.Ledger) error { return l.Amend(session, n, sha256) })
+}
+
 // ledgerLine adds a line to the master and hands the new bytes to the disks.
 func (a *agent) ledgerLine(add func(*ledger.Ledger) error) error {
 	a.ledgerMu.Lock()

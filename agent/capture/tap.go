@@ -3,6 +3,7 @@ package capture
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"minglu/drivers"
 )
@@ -41,10 +42,14 @@ type Tap interface {
 // then everything that comes, whether a sink is attached or not. During a pause it hands over
 // nothing, and drops what still waits. Each channel may have several taps. stop ends it: once it has
 // returned, t gets no more calls; t itself must not call it. A channel that does not exist delivers nothing.
-func (c *Capture) Tap(ch string, t Tap) (stop func()) {
+func (c *Capture) Tap(ch string, t Tap) (stop func()) { return c.Glance(ch, 0, t) }
+
+// Glance is [Capture.Tap] for a tap that is in no hurry: it gets what has come each every at the soonest.
+// Its goroutine is woken that often, and not for each sample.
+func (c *Capture) Glance(ch string, every time.Duration, t Tap) (stop func()) {
 	for _, k := range c.channels {
 		if k.id == ch {
-			return k.tap(t)
+			return k.tap(every, t)
 		}
 	}
 	return func() {}
@@ -52,13 +57,17 @@ func (c *Capture) Tap(ch string, t Tap) (stop func()) {
 
 // tapped is one tap and what waits for it.
 type tapped struct {
-	ch   string
-	to   Tap
-	told *drivers.Description // what was told last; channel.mu guards it
+	ch    string
+	to    Tap
+	every time.Duration
+	told  *drivers.Description // what was told last; channel.mu guards it
+	ended chan struct{}        // closed with stopped
+	timer *time.Timer          // of rest
 
 	mu      sync.Mutex
 	wake    sync.Cond // something waits, or stopped
-	waiting []offer
+	queue   []offer   // its memory is used again
+	waiting []offer   // the rest of queue
 	bytes   int64
 	behind  bool // until the next keyframe
 	stopped bool
@@ -72,8 +81,8 @@ type offer struct {
 }
 
 // tap adds a tap and gives it what there is.
-func (c *channel) tap(to Tap) (stop func()) {
-	t := &tapped{ch: c.id, to: to}
+func (c *channel) tap(every time.Duration, to Tap) (stop func()) {
+	t := &tapped{ch: c.id, to: to, every: every, ended: make(chan struct{})}
 	t.wake.L = &t.mu
 	c.mu.Lock()
 	if c.paused {
@@ -87,9 +96,9 @@ func (c *channel) tap(to Tap) (stop func()) {
 	c.taps = append(c.taps, t)
 	c.mu.Unlock()
 
-	ended := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(done)
 		for t.next() {
 		}
 	}()
@@ -99,9 +108,10 @@ func (c *channel) tap(to Tap) (stop func()) {
 		c.mu.Unlock()
 		t.mu.Lock()
 		t.stopped = true
+		close(t.ended)
 		t.wake.Signal()
 		t.mu.Unlock()
-		<-ended
+		<-done
 	})
 }
 
@@ -180,7 +190,13 @@ func (t *tapped) offer(o offer) {
 		}
 		t.behind = t.behind && !media
 	}
+	if len(t.waiting) == 0 {
+		t.waiting = t.queue[:0]
+	}
 	t.waiting = append(t.waiting, o)
+	if cap(t.waiting) > cap(t.queue) {
+		t.queue = t.waiting
+	}
 	t.bytes += o.size()
 	t.wake.Signal()
 }
@@ -193,7 +209,9 @@ func (t *tapped) drop(cause string) {
 			kept = []offer{o}
 		}
 	}
-	t.waiting = append(kept, offer{item: item{cause: cause}})
+	clear(t.queue) // lets the media go
+	t.queue = append(kept, offer{item: item{cause: cause}})
+	t.waiting = t.queue
 	t.bytes = int64(len(t.waiting)) * perItem
 	t.behind = true
 	t.wake.Signal()
@@ -202,11 +220,16 @@ func (t *tapped) drop(cause string) {
 // next waits for one thing and hands it over; false once the tap was stopped.
 func (t *tapped) next() bool {
 	t.mu.Lock()
+	if len(t.waiting) == 0 && t.every > 0 {
+		t.mu.Unlock()
+		t.rest()
+		t.mu.Lock()
+	}
 	for len(t.waiting) == 0 && !t.stopped {
 		t.wake.Wait()
 	}
 	if t.stopped {
-		t.waiting = nil
+		t.queue, t.waiting = nil, nil
 		t.mu.Unlock()
 		return false
 	}
@@ -226,4 +249,18 @@ func (t *tapped) next() bool {
 		t.to.Lost(t.ch, o.sample.Track, o.lost, o.cause)
 	}
 	return true
+}
+
+// rest lets things gather.
+func (t *tapped) rest() {
+	if t.timer == nil {
+		t.timer = time.NewTimer(t.every)
+	} else {
+		t.timer.Reset(t.every)
+	}
+	select {
+	case <-t.timer.C:
+	case <-t.ended:
+		t.timer.Stop()
+	}
 }
