@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bluenviron/gortsplib/v5/pkg/base"
 	"github.com/bluenviron/gortsplib/v5/pkg/format"
@@ -111,6 +112,27 @@ func FuzzRedacted(f *testing.F) {
 		}
 		if s, err := New(Options{URL: raw, Uptime: uptime}); err != nil && strings.Contains(err.Error(), pass) || err == nil && strings.Contains(s.String(), pass) {
 			t.Errorf("New(%q) shows the password: %v %v", raw, s, err)
+		}
+	})
+}
+
+// FuzzTimestamps: whatever timestamps come and whenever, ticks never fall further than reordering may,
+// and what is stepped to comes after what was.
+func FuzzTimestamps(f *testing.F) {
+	f.Add([]byte{0, 0, 14, 16, 40, 0, 0, 28, 32, 40, 255, 255, 0, 0, 40}, uint8(0))
+	f.Add([]byte{255, 255, 255, 0, 1, 0, 0, 14, 16, 40}, uint8(17))
+	f.Fuzz(func(t *testing.T, b []byte, between uint8) {
+		var k ticks
+		now := time.Hour
+		for ; len(b) >= 5; b = b[5:] {
+			ts := binary.BigEndian.Uint32(b)
+			now += time.Duration(b[4]) * time.Millisecond
+			newest, known, steps := k.newest, k.known, k.steps
+			fall := int64(between%20) * k.usual(90000)
+			at := k.next(ts, 90000, now, fall, between&1 == 0)
+			if known && (at < newest-fall || k.steps != steps && at <= newest) {
+				t.Fatalf("ticks %d after %d, steps %d then %d: fell by more than %d", at, newest, steps, k.steps, fall)
+			}
 		}
 	})
 }
