@@ -154,6 +154,9 @@ type script struct {
 	line      func(n int64, f *evidence.Fragment)         // changes a fragment line before it is signed
 	reserve   func(ch string, seg int64, b []byte) []byte // changes the reserve of a segment, not what is signed of it
 	moof      func(ch string, n int64, runs []fmp4.Run) []fmp4.Run
+	chain     []*x509.Certificate // chain.pem; nil: none
+	out       *outsiders          // nil: nobody outside says anything
+	session   *device             // key that signs the log in place of the device's; nil: none
 }
 
 // golden is a session being made.
@@ -163,6 +166,8 @@ type golden struct {
 	log   *book
 	chans []*goldenChannel
 	at    int64 // µs of media time
+
+	ledger *book // of a session with outsiders
 }
 
 type goldenChannel struct {
@@ -184,11 +189,19 @@ func (s script) make() *golden {
 	g.log = &book{origin: origin, dev: s.dev, up: 1_000_000, st: -1, edit: s.edit}
 	pemFile := evidence.MarshalCertsPEM(s.dev.cert)
 	g.write("device.pem", pemFile)
+	if s.chain != nil {
+		g.write("chain.pem", evidence.MarshalCertsPEM(s.chain...))
+	}
 	open := evidence.Open{Common: g.log.common("open"), V: 1, Session: s.id, Origin: origin, Boot: "7f1c7c1e-0000-4000-8000-000000000001",
 		Device: evidence.Device{ID: s.dev.d, Name: "room-3", Room: "询问室三", Board: "sim", SW: "golden"},
 		Body:   evidence.Body{Name: "某县市场监督管理局", USCC: "11140000000000000X", System: "市场监管"}, Trigger: "button", SW: "golden",
 		Config: hexSum([]byte("config")), Cert: hexSum(pemFile), Ledger: evidence.LedgerRef{Origin: evidence.LedgerOrigin(s.dev.d, goldenGen), Root: evidence.Hash{}.String()},
 		Disks: []string{"a"}, CycleMS: 200, AheadMS: 900, Src: "chrony"}
+	if s.session != nil {
+		open.SKey, open.SKeySig, _ = s.dev.signer.CertifySessionKey(origin, s.session.signer.Public())
+		g.log.dev = s.session
+	}
+	g.before(&open)
 	if s.opener != nil {
 		s.opener(&open)
 	}
@@ -286,6 +299,7 @@ func (g *golden) run() {
 		}
 		g.wait(1)
 		g.log.sign()
+		g.during(i)
 	}
 	if g.cut {
 		g.write("log.jsonl", g.log.data)
@@ -299,6 +313,7 @@ func (g *golden) run() {
 	g.end(g.log, "button")
 	g.write("log.jsonl", g.log.data)
 	g.seal(evidence.LogFile{File: "log.jsonl", Data: g.log.data})
+	g.after()
 }
 
 func (g *golden) wait(cycles int) {
@@ -398,13 +413,21 @@ func (g *golden) end(log *book, reason string) {
 }
 
 func (g *golden) seal(logs ...evidence.LogFile) {
-	m, err := evidence.DeriveManifest(logs, []evidence.FileDigest{{File: "device.pem", SHA256: hexSum(g.files["device.pem"].Data)}})
+	certs := []*x509.Certificate{g.dev.cert}
+	var files []evidence.FileDigest
+	for _, name := range []string{"device.pem", "chain.pem", "sm2.pem"} {
+		if f := g.files[name]; f != nil {
+			files = append(files, evidence.DigestFile(name, f.Data))
+		}
+	}
+	certs = append(certs, g.chain...)
+	m, err := evidence.DeriveManifest(logs, files)
 	if err != nil {
 		return // lines that no honest device writes have no manifest
 	}
 	b := must(m.Marshal())
 	g.write("manifest.json", b)
-	g.write("manifest.json.p7s", must(evidence.SignManifest(b, []*x509.Certificate{g.dev.cert}, g.dev.key, time.UnixMicro(m.Closed.T))))
+	g.write("manifest.json.p7s", must(evidence.SignManifest(b, certs, g.dev.key, time.UnixMicro(m.Closed.T))))
 }
 
 // recover ends a session that was cut, as recovery does: one fragment per channel behind the last
@@ -459,6 +482,8 @@ func goldenSessions() map[string]fstest.MapFS {
 		breaks.id:                   breaks.make().files,
 		"20260301T033000Z-0123abcf": recovered.files,
 		cut.id:                      cut.make().files,
+		goldenStamped:               stampedScript().make().files,
+		goldenWitnessed:             witnessedScript().make().files,
 	}
 }
 

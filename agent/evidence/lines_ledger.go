@@ -69,6 +69,7 @@ type Token struct {
 	Common
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
+	Asked  int64  `json:"asked,omitempty"` // µs since 1970 by the device's clock when it was asked for; T is when it was there
 }
 
 // Cosig names a witness's cosignature over a checkpoint of this ledger.

@@ -65,6 +65,7 @@ func (c *copyCheck) amendment(n int64, prev []byte) []byte {
 	}
 	c.known[name], c.known[name+".p7s"] = true, true
 	c.amendments = append(c.amendments, &amendmentCheck{n, json})
+	c.heldToLedger(n, json, c.out.amends[n])
 	certs, ok := c.amendmentCerts(n)
 	if !ok {
 		return json
@@ -72,12 +73,15 @@ func (c *copyCheck) amendment(n int64, prev []byte) []byte {
 	if n > 1 && prev == nil {
 		prev = []byte{} // missing, and told; nothing has this digest
 	}
-	a, err := CheckAmendment(json, p7s, n, c.id, c.manifest, prev, certs)
+	a, err := followingAmendment(json, n, c.id, c.manifest, prev)
 	if err != nil {
 		c.found(FindingAltered, name, fmt.Sprintf("the amendment does not hold: %v", err))
 		return json
 	}
-	c.heldToLedger(n, json, c.out.amends[n])
+	if err := a.signed(json, p7s, certs); err != nil {
+		c.found(FindingAltered, name+".p7s", fmt.Sprintf("the amendment and its signature do not belong together: %v", err))
+		return json
+	}
 	r := AmendmentResult{N: n, Kind: a.Kind, T: a.T, Data: a.Data}
 	if p, ok := c.tokenOver(name+".tsr", p7s); ok {
 		r.Outside = p.Time.UnixMicro()

@@ -69,7 +69,7 @@ func (c *copyCheck) bound() (grade int, why string) {
 	if len(parts) == 0 {
 		return 1, "no intact fragment for outside times to bound"
 	}
-	if why := c.outsideWindow(parts, window, func(b bounded) time.Time { return b.upper }); why != "" {
+	if why := beyondWindow(parts, window, func(b bounded) time.Time { return b.upper }); why != "" {
 		return 1, why
 	}
 	if why := clockOff(parts); why != "" {
@@ -78,8 +78,11 @@ func (c *copyCheck) bound() (grade int, why string) {
 	if !c.out.sealed {
 		return 1, "no outside time bounds the seal: another manifest over the same log could have been the first"
 	}
-	if why := c.outsideWindow(parts, window, func(b bounded) time.Time { return b.cosigned }); why != "" {
-		return 2, "no witness within the window: " + why
+	if why := beyondWindow(parts, window, func(b bounded) time.Time { return b.cosigned }); why != "" {
+		return 2, "no trusted witness within the window: " + why
+	}
+	if !slices.ContainsFunc(o.Parties, func(p Party) bool { return p.Witness && !p.Own }) {
+		c.note("every witness is the body's own")
 	}
 	return 3, ""
 }
@@ -112,8 +115,8 @@ func (c *copyCheck) bounded() []bounded {
 	return all
 }
 
-// outsideWindow tells why not every part lies between two outside times within the window.
-func (c *copyCheck) outsideWindow(parts []bounded, window time.Duration, upper func(bounded) time.Time) string {
+// beyondWindow tells why not every part lies between two outside times within the window.
+func beyondWindow(parts []bounded, window time.Duration, upper func(bounded) time.Time) string {
 	for _, p := range parts {
 		u := upper(p)
 		switch {

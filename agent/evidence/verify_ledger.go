@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"slices"
 )
 
 var generationName = regexp.MustCompile(`^([0-9a-f]{16}){1,2}$`)
@@ -18,6 +19,12 @@ type ledgerCopy struct {
 	err  error // why it could not be read
 
 	log      *signedLog
+	device   string
+	keys     []*ecdsa.PublicKey // known to sign this ledger
+	begin    Generation
+	nv       int64  // highest count of the TPM
+	fell     string // why the counter says that the device was rolled back
+	sm2      []Key
 	heads    map[string][]Head
 	sealed   map[string]Sealed
 	ends     map[string]string // "archived", "destroyed"
@@ -44,16 +51,88 @@ func (l *ledgerCopy) check(keys map[string][]*ecdsa.PublicKey) {
 		return
 	}
 	for device, pubs := range keys {
-		for _, pub := range pubs {
-			log, err := decide("ledger "+l.gen, LedgerOrigin(device, l.gen), l.data, pub)
+		origin := LedgerOrigin(device, l.gen)
+		chain := keyChain(origin, l.data, pubs)
+		for _, pub := range slices.Concat(reversed(chain), pubs) { // the key named last signs the end
+			log, err := decide("ledger "+l.gen, origin, l.data, pub)
 			if err == nil {
-				l.log = log
+				l.log, l.device, l.keys = log, device, chain
+				if !containsKey(chain, pub) {
+					l.keys = []*ecdsa.PublicKey{pub}
+				}
 				l.err = l.read()
 				return
 			}
 		}
 	}
 	l.err = uncheckable("ledger: no signature holds with the certificates at hand (%d devices)", len(keys))
+}
+
+// keyChain returns the keys that a ledger's `key` lines hand the signing over to, the first one before
+// them; nil if there are none. A key line counts when a sign line behind it holds with a key known before.
+func keyChain(origin string, log []byte, known []*ecdsa.PublicKey) (chain []*ecdsa.PublicKey) {
+	if !bytes.Contains(log, []byte(`"type":"key"`)) {
+		return nil
+	}
+	var tree Tree
+	var named []*ecdsa.PublicKey
+	for {
+		raw, rest, ok := lineAt(log)
+		if !ok {
+			return chain
+		}
+		log = rest
+		line, err := ParseLine(raw)
+		if err != nil {
+			return chain
+		}
+		if line.Type == "key" {
+			if pub := signingKey(line); pub != nil {
+				named = append(named, pub)
+			}
+		}
+		var s Sign
+		if line.Type == "sign" && len(named) > 0 && line.Decode(&s) == nil && s.Size == tree.Size() && s.Root == tree.Root().String() {
+			for _, k := range slices.Concat(chain, known) {
+				if VerifySig(k, origin, s.Size, tree.Root(), s.Sig) != nil {
+					continue
+				}
+				if chain == nil {
+					chain = []*ecdsa.PublicKey{k}
+				}
+				chain, named = append(chain, named...), nil
+				break
+			}
+		}
+		tree.Append(raw)
+	}
+}
+
+// signingKey returns the key that a `key` line with use "sign" names, nil if it names none.
+func signingKey(line Line) *ecdsa.PublicKey {
+	var k Key
+	if line.Decode(&k) != nil || k.Use != "sign" {
+		return nil
+	}
+	spki, err := strictBase64(k.SPKI)
+	if err != nil {
+		return nil
+	}
+	pub, err := publicSPKI(spki)
+	if err != nil {
+		return nil
+	}
+	return pub
+}
+
+func containsKey(keys []*ecdsa.PublicKey, pub *ecdsa.PublicKey) bool {
+	return slices.ContainsFunc(keys, func(k *ecdsa.PublicKey) bool { return k.Equal(pub) })
+}
+
+func reversed[T any](s []T) []T {
+	s = slices.Clone(s)
+	slices.Reverse(s)
+	return s
 }
 
 func (l *ledgerCopy) read() error {
@@ -77,6 +156,25 @@ func (l *ledgerCopy) read() error {
 
 func (l *ledgerCopy) line(line Line) error {
 	switch line.Type {
+	case "generation":
+		return line.Decode(&l.begin)
+	case "boot":
+		var b Boot
+		if err := line.Decode(&b); err != nil {
+			return err
+		}
+		if b.NV < l.nv && l.fell == "" {
+			l.fell = fmt.Sprintf("line %d: the TPM's counter falls from %d to %d: an older image of the device was put back", line.Seq, l.nv, b.NV)
+		}
+		l.nv = max(l.nv, b.NV)
+	case "key":
+		var k Key
+		if err := line.Decode(&k); err != nil {
+			return err
+		}
+		if k.Use == "sm2" {
+			l.sm2 = append(l.sm2, k)
+		}
 	case "head":
 		var h Head
 		if err := line.Decode(&h); err != nil {
@@ -137,6 +235,8 @@ func (l *ledgerCopy) result() LedgerResult {
 	r.Origin, r.Lines = l.log.origin, l.log.Size+1
 	if _, _, cause := l.log.beyond(false); cause != "" {
 		r.Finding, r.Cause = FindingAltered, cause
+	} else if l.fell != "" {
+		r.Finding, r.Cause = FindingAltered, l.fell
 	} else if l.log.End < int64(len(l.data)) {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d bytes behind the last signature are not signed", int64(len(l.data))-l.log.End))
 	}
@@ -147,6 +247,12 @@ func (l *ledgerCopy) result() LedgerResult {
 func (c *copyCheck) against(l *ledgerCopy) {
 	if l.log == nil || c.pub == nil || len(c.logs) == 0 || l.log.origin != ledgerOf(c.open.Origin) {
 		return
+	}
+	if !containsKey(l.keys, c.pub) {
+		c.found(FindingForeign, "device.pem", "is the certificate of a key that the device's ledger "+l.path+" never named")
+	}
+	if c.res.SM2 != nil && !c.res.SM2.Named {
+		c.res.SM2.Named = slices.ContainsFunc(l.sm2, c.res.SM2.is)
 	}
 	if len(l.heads[c.id]) == 0 {
 		c.note("the ledger %s does not name this session", l.path)

@@ -176,32 +176,22 @@ func (c *copyCheck) anchored(name string, line Line, proofs []OutsideProof) erro
 		}
 		c.amendmentNamed(r)
 	case "key":
-		var k Key
-		if err := line.Decode(&k); err != nil {
-			return err
-		}
-		return c.keyNamed(k)
+		return c.keyNamed(line)
 	}
 	return nil
 }
 
 // keyNamed takes a key line of the ledger, signed by a key known before it.
-func (c *copyCheck) keyNamed(k Key) error {
-	switch k.Use {
-	case "sm2":
+func (c *copyCheck) keyNamed(line Line) error {
+	var k Key
+	if err := line.Decode(&k); err != nil {
+		return err
+	}
+	if k.Use == "sm2" {
 		c.out.sm2 = append(c.out.sm2, k)
-	case "sign":
-		spki, err := strictBase64(k.SPKI)
-		if err != nil {
-			return err
-		}
-		pub, err := publicSPKI(spki)
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(c.out.keys, func(o *ecdsa.PublicKey) bool { return o.Equal(pub) }) {
-			c.out.keys = append(c.out.keys, pub)
-		}
+	}
+	if pub := signingKey(line); pub != nil && !containsKey(c.out.keys, pub) {
+		c.out.keys = append(c.out.keys, pub)
 	}
 	return nil
 }
@@ -258,7 +248,7 @@ func (c *copyCheck) judgedAt() time.Time {
 		return p.Time
 	}
 	if c.closed != nil {
-		return time.UnixMicro(c.closedMark.T)
+		return time.UnixMicro(c.sealedAt())
 	}
 	return time.UnixMicro(c.open.T)
 }

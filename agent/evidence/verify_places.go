@@ -179,9 +179,12 @@ func (v *verifier) checkLedgers() {
 			}
 		}
 	}
-	for i, l := range v.ledgers {
+	for _, l := range v.ledgers {
 		l.check(keys)
+	}
+	for i, l := range v.ledgers {
 		r := l.result()
+		v.follows(l, &r)
 		for _, other := range v.ledgers[:i] {
 			if l.log != nil && other.log != nil && l.log.origin == other.log.origin && !l.prefix(other) {
 				r.Finding, r.Cause = FindingForeign, "two copies of this ledger tell different stories: see "+other.path

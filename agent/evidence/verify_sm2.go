@@ -13,7 +13,12 @@ type SM2Result struct {
 	Named       bool   `json:"named"`       // a ledger line signed with P-256 names the key
 	Anchor      string `json:"anchor"`      // which authority vouches, "" for none
 	Why         string `json:"why,omitempty"`
+
+	spki string
 }
+
+// is tells whether a ledger line names this key.
+func (r *SM2Result) is(k Key) bool { return k.SPKI == r.spki }
 
 // readSM2 reads sm2.pem.
 func (c *copyCheck) readSM2() error {
@@ -49,9 +54,8 @@ func (c *copyCheck) checkSM2() {
 		return
 	}
 	leaf := c.sm2[0]
-	r := &SM2Result{Certificate: digestOf(leaf.Raw)}
-	spki := base64.StdEncoding.EncodeToString(leaf.RawSubjectPublicKeyInfo)
-	r.Named = slices.ContainsFunc(c.out.sm2, func(k Key) bool { return k.SPKI == spki })
+	r := &SM2Result{Certificate: digestOf(leaf.Raw), spki: base64.StdEncoding.EncodeToString(leaf.RawSubjectPublicKeyInfo)}
+	r.Named = slices.ContainsFunc(c.out.sm2, r.is)
 	if r.Anchor, err = c.v.o.Trust.sm2Anchor(c.sm2, c.device, c.judgedAt()); err != nil {
 		r.Why = err.Error()
 	}

@@ -3,11 +3,13 @@ package evidence_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +46,17 @@ func TestGolden(t *testing.T) {
 	if os.Getenv("MINGLU_GOLDEN") == "write" {
 		writeGolden(t, made)
 	}
+	for name, f := range goldenTrustFolder() {
+		file := filepath.Join("testdata", "golden", "trust", filepath.FromSlash(name))
+		if os.Getenv("MINGLU_GOLDEN") == "write" {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, f.Data, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if b, err := os.ReadFile(file); err != nil || !bytes.Equal(b, f.Data) {
+			t.Errorf("%s: is not what the generator makes (%v)", file, err)
+		}
+	}
 	root := os.DirFS("testdata/golden/sessions")
 	for id, files := range made {
 		dir := must(fs.Sub(root, id))
@@ -52,7 +65,11 @@ func TestGolden(t *testing.T) {
 				t.Errorf("%s/%s: is not what the writer makes of the same facts (%v)", id, name, err)
 			}
 		}
-		got := asJSON(t, answer(id, dir))
+		r := answer(id, dir)
+		if grade := map[string]int{goldenStamped: 2, goldenWitnessed: 3}[id]; grade > 0 {
+			r = evidence.Verify(dir, evidence.VerifyOptions{Path: id, Require: grade, Trust: must(evidence.ReadTrust(os.DirFS("testdata/golden/trust")))})
+		}
+		got := asJSON(t, r)
 		beside := "testdata/golden/" + id + ".json"
 		if os.Getenv("MINGLU_GOLDEN") == "write" {
 			if err := os.WriteFile(beside, got, 0o644); err != nil {

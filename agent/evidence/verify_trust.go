@@ -150,7 +150,9 @@ func (t *Trust) anchor(certs []*x509.Certificate, at time.Time) (by string, err 
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	for _, r := range t.Roots {
 		// An authority below another of the folder is no anchor of its own: the one above may have revoked it.
-		if slices.ContainsFunc(t.Roots, func(above *x509.Certificate) bool { return !bytes.Equal(above.Raw, r.Raw) && r.CheckSignatureFrom(above) == nil }) {
+		if slices.ContainsFunc(t.Roots, func(above *x509.Certificate) bool {
+			return !bytes.Equal(above.Raw, r.Raw) && r.CheckSignatureFrom(above) == nil
+		}) {
 			between.AddCert(r)
 		} else {
 			roots.AddCert(r)
