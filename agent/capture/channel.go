@@ -40,12 +40,13 @@ type channel struct {
 	before   []trackLine // of the last connection
 	runs     int         // number of the newest run
 	fresh    bool        // the next sample begins a run
+	lapsed   int         // the track whose ticks mean nothing in it, -1: none
 
 	health
 }
 
 func newChannel(c Channel, o *Options) *channel {
-	return &channel{id: c.ID, source: c.Source, o: *o, log: o.Log.With("channel", c.ID), health: health{lastLead: -1}}
+	return &channel{id: c.ID, source: c.Source, o: *o, log: o.Log.With("channel", c.ID), lapsed: -1, health: health{lastLead: -1}}
 }
 
 // open takes over what a new connection says of itself. Raw sound is described as what it is encoded to.
@@ -97,6 +98,12 @@ func (c *channel) receive(s drivers.Sample) error {
 		c.take(s, 0)
 		return nil
 	}
+	if e.lapsed && s.PTS == e.next {
+		// Something was lost, and the ticks do not say how much: the arrival does.
+		e.reset()
+		c.fresh, c.lapsed = true, s.Track
+	}
+	e.lapsed = false
 	hole, err := e.encode(&s, func(p drivers.Sample) { c.take(p, e.lookahead) })
 	if hole {
 		c.news(s.Track, 0, CausePackets)
@@ -116,13 +123,13 @@ func (c *channel) take(s drivers.Sample, lookahead int64) {
 		}
 	case c.fresh:
 		c.flush()
-		c.run = c.run.next(-1, s.Arrival)
+		c.run = c.run.next(c.lapsed, s.Arrival)
 	case c.run.broken(&s, lookahead):
 		c.log.Warn("the source's clock stepped", "track", s.Track, "ticks", s.DTS, "before", c.run.tracks[s.Track].dts)
 		c.flush()
 		c.run = c.run.next(s.Track, s.Arrival)
 	}
-	c.fresh, c.runs = false, c.run.n
+	c.fresh, c.lapsed, c.runs = false, -1, c.run.n
 	c.run.observe(&s, lookahead)
 	c.put(item{run: c.run, sample: s})
 }
@@ -192,6 +199,9 @@ func (c *channel) missed(track, n int, cause string) {
 		cause = CausePackets
 	}
 	c.health.lost += int64(n)
+	if track >= 0 && track < len(c.encoders) && c.encoders[track] != nil {
+		c.encoders[track].lapsed = true
+	}
 	c.news(track, n, cause)
 }
 

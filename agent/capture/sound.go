@@ -39,6 +39,8 @@ type encoder struct {
 	have int
 	next int64 // PTS of the PCM frame after those, source ticks
 	slab []byte
+	// lapsed: the source told a loss since the last block.
+	lapsed bool
 	meter
 }
 
