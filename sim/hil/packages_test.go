@@ -20,6 +20,7 @@ type suite struct {
 // suites are the packages whose arithmetic, alignment and files differ between boards: the pure ones and
 // all that record.
 var suites = []suite{
+	{pkg: "sim/hil/wide", short: true},
 	{pkg: "agent/evidence", skip: "OpenSSL|ByHand|Attack", why: "openssl and python are not in the guest; a flip of every byte takes an hour of emulation"},
 	{pkg: "agent/fmp4", short: true, skip: "TestOthersRead", why: "ffmpeg is not in the guest"},
 	{pkg: "agent/room"},
