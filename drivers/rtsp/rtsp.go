@@ -134,7 +134,7 @@ func (s *Source) Run(ctx context.Context, out drivers.Sink) error {
 		// connection: silence is measured by deadlineConn and watch instead.
 		ReadTimeout: never, WriteTimeout: s.timeout,
 		UserAgent:       "minglu",
-		DialContext:     s.connect,
+		DialContext:     se.dial,
 		OnPacketsLost:   func(uint64) {}, // counted by track, per SSRC
 		OnDecodeError:   func(err error) { s.log.Debug("rtsp: packet dropped", "err", s.secrets.clean(err.Error())) },
 		OnServerRequest: func(*base.Request) {},
@@ -190,6 +190,7 @@ type session struct {
 	lastMedia atomic.Int64 // uptime of the last packet of ours, ns
 	opened    atomic.Bool
 	dead      bool // after fail: what still comes in is not delivered
+	conn      *deadlineConn
 }
 
 // receiver turns the packets of one track into samples.

@@ -44,6 +44,7 @@ func (se *session) play(client *gortsplib.Client) error {
 		var transport headers.Transport
 		if t := c.track.base(); transport.Unmarshal(res.Header["Transport"]) == nil {
 			t.announced, t.setUp = transport.SSRC, se.src.uptime()
+			se.direct(transport.InterleavedIDs, c)
 		}
 		client.OnPacketRTP(c.media, c.format, se.onRTP(c.track))
 		client.OnPacketRTCP(c.media, se.onRTCP(c.track.base()))

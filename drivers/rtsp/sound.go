@@ -1,6 +1,7 @@
 package rtsp
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/bluenviron/gortsplib/v5/pkg/format"
@@ -23,7 +24,8 @@ type sound struct {
 	decode func(*rtp.Packet) ([][]byte, error)
 	length func(unit []byte) int64 // duration of a unit, in ticks
 
-	seq     uint16 // renumbered for the library's decoders, which look for holes themselves
+	seq     uint16     // renumbered for the library's decoders, which look for holes themselves
+	pkt     rtp.Packet // used again and again
 	started bool
 	least   int64 // DTS of the next unit
 }
@@ -140,10 +142,9 @@ func (a *sound) packet(p packet) {
 	if a.seq++; p.lost {
 		a.seq++ // what the decoder has begun is not completed by this packet
 	}
-	units, err := a.decode(&rtp.Packet{
-		Header:  rtp.Header{Marker: p.marker, SequenceNumber: a.seq, Timestamp: p.ts},
-		Payload: p.payload,
-	})
+	a.pkt.Marker, a.pkt.SequenceNumber, a.pkt.Timestamp = p.marker, a.seq, p.ts
+	a.pkt.Payload = bytes.Clone(p.payload) // units share it, and are kept
+	units, err := a.decode(&a.pkt)
 	switch {
 	case errors.Is(err, errIncomplete):
 		return
