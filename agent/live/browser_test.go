@@ -43,7 +43,8 @@ func chromium(t *testing.T, url string) context.Context {
 	flags = append(flags, chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("headless", "new"),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
 		// With nothing but lo, WebRTC has no address to offer otherwise.
-		chromedp.Flag("allow-loopback-in-peer-connection", true), chromedp.UserDataDir(t.TempDir()))
+		chromedp.Flag("allow-loopback-in-peer-connection", true), chromedp.UserDataDir(t.TempDir()),
+		chromedp.WSURLReadTimeout(2*time.Minute)) // a loaded machine starts it slowly
 	all, cancelAll := chromedp.NewExecAllocator(context.Background(), flags...)
 	tab, cancel := chromedp.NewContext(all, chromedp.WithErrorf(func(string, ...any) {}))
 	t.Cleanup(func() {
@@ -51,7 +52,7 @@ func chromium(t *testing.T, url string) context.Context {
 		cancel()
 		cancelAll()
 	})
-	ctx, cancelTime := context.WithTimeout(tab, 90*time.Second)
+	ctx, cancelTime := context.WithTimeout(tab, 5*time.Minute)
 	t.Cleanup(cancelTime)
 	chromedp.ListenTarget(tab, func(e any) {
 		if e, ok := e.(*runtime.EventExceptionThrown); ok {

@@ -38,7 +38,8 @@ func startChromium() {
 	}
 	flags := append([]chromedp.ExecAllocatorOption{}, chromedp.DefaultExecAllocatorOptions[:]...)
 	flags = append(flags, chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("headless", "new"),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(profile))
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(profile),
+		chromedp.WSURLReadTimeout(2*time.Minute)) // a loaded machine starts it slowly
 	all, cancelAll := chromedp.NewExecAllocator(context.Background(), flags...)
 	ctx, cancel := chromedp.NewContext(all, chromedp.WithErrorf(func(string, ...any) {}))
 	chromium.ctx, chromium.err = ctx, chromedp.Run(ctx)
@@ -80,7 +81,7 @@ func browser(t *testing.T) context.Context {
 		_ = chromedp.Cancel(tab)
 		cancel()
 	})
-	ctx, cancelTime := context.WithTimeout(tab, 90*time.Second)
+	ctx, cancelTime := context.WithTimeout(tab, 5*time.Minute)
 	t.Cleanup(cancelTime)
 	chromedp.ListenTarget(tab, func(e any) {
 		switch e := e.(type) {

@@ -27,7 +27,8 @@ func browser(t *testing.T) context.Context {
 	t.Helper()
 	flags := append([]chromedp.ExecAllocatorOption{}, chromedp.DefaultExecAllocatorOptions[:]...)
 	flags = append(flags, chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("headless", "new"),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()))
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()),
+		chromedp.WSURLReadTimeout(2*time.Minute)) // a loaded machine starts it slowly
 	all, cancelAll := chromedp.NewExecAllocator(context.Background(), flags...)
 	tab, cancel := chromedp.NewContext(all, chromedp.WithErrorf(func(string, ...any) {}))
 	t.Cleanup(func() {
@@ -35,7 +36,7 @@ func browser(t *testing.T) context.Context {
 		cancel()
 		cancelAll()
 	})
-	ctx, cancelTime := context.WithTimeout(tab, 2*time.Minute)
+	ctx, cancelTime := context.WithTimeout(tab, 5*time.Minute)
 	t.Cleanup(cancelTime)
 	chromedp.ListenTarget(tab, func(e any) {
 		switch e := e.(type) {

@@ -27,8 +27,7 @@ const (
 	cutsShort    = 1
 	lostAtMost   = time.Second     // per channel, with the cycle of 500 ms
 	beforeCut    = 6 * time.Second // at most, from the beginning of a session's recording
-	excusedShare = 4               // one of so many sessions may be excused for a machine that stood still …
-	busyIdle     = 0.10            // … or had no more idle time than this in the last seconds
+	excusedShare = 4               // one of so many sessions may be excused for a machine that stood still, or was busy
 )
 
 // TestPowerCuts cuts the power of a board that records two network cameras to two ext4 disks, again and
@@ -334,7 +333,7 @@ func (b *board) judge(cuts int, took time.Duration) {
 		gone := b.compare(what, folders, c)
 		if worst := slices.Max(gone); worst > lostAtMost {
 			idle := b.idle.Share(c.at.Add(-3*time.Second), c.at)
-			if c.stood < worst-lostAtMost && idle >= busyIdle {
+			if c.stood < worst-lostAtMost && idle >= scenario.BusyIdle {
 				t.Errorf("%s: the last %v are missing, want at most %v; the guest stood still for %v at most, the processors were idle for %.0f %% of the time",
 					what, worst, lostAtMost, c.stood, 100*idle)
 			}

@@ -27,7 +27,6 @@ const (
 
 	// On a machine whose processors are never idle a frame may be on its way for longer, and how long says
 	// nothing about the recorder; only that much.
-	busyIdle     = 0.10
 	busyWithin   = 3 * time.Second // before the kill
 	busyAtMost   = 5 * time.Second
 	busySessions = 3 // of many kills at most one of so many may be excused by it
@@ -249,7 +248,7 @@ func (k *killing) once(what, kind, id string) (next string) {
 	}
 	lost := k.compare(what, id, until, killed)
 	worst, idle := slices.Max(append(lost, 0)), k.idle.Share(killed.Add(-busyWithin), killed)
-	excused := worst > lostAtMost && idle < busyIdle && worst <= busyAtMost
+	excused := worst > lostAtMost && idle < BusyIdle && worst <= busyAtMost
 	if worst > lostAtMost && !excused {
 		t.Errorf("%s: the last %v are missing, want at most %v (the processors were idle for %.0f %% of the time)", what, worst, lostAtMost, 100*idle)
 	}

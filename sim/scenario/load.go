@@ -70,6 +70,12 @@ func (i *Idle) look() {
 	}
 }
 
+// BusyIdle is the idle share below which this machine is called busy: what is late then proves nothing.
+const BusyIdle = 0.10
+
+// Busy reports whether the machine was busy between two moments.
+func (i *Idle) Busy(from, to time.Time) bool { return i.Share(from, to) < BusyIdle }
+
 // Share is the part of the processors' time between two moments that was idle, 1 where it is not known.
 func (i *Idle) Share(from, to time.Time) float64 {
 	i.mu.Lock()

@@ -15,7 +15,8 @@ func chromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Contex
 	t.Helper()
 	flags := append([]chromedp.ExecAllocatorOption{}, chromedp.DefaultExecAllocatorOptions[:]...)
 	flags = append(flags, chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("headless", "new"),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("autoplay-policy", "no-user-gesture-required"), chromedp.UserDataDir(t.TempDir()))
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("autoplay-policy", "no-user-gesture-required"), chromedp.UserDataDir(t.TempDir()),
+		chromedp.WSURLReadTimeout(2*time.Minute)) // a loaded machine starts it slowly
 	flags = append(flags, more...)
 	all, cancelAll := chromedp.NewExecAllocator(context.Background(), flags...)
 	tab, cancel := chromedp.NewContext(all, chromedp.WithErrorf(func(string, ...any) {}))
@@ -24,7 +25,7 @@ func chromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Contex
 		cancel()
 		cancelAll()
 	})
-	ctx, cancelTime := context.WithTimeout(tab, 90*time.Second)
+	ctx, cancelTime := context.WithTimeout(tab, 5*time.Minute)
 	t.Cleanup(cancelTime)
 	if err := chromedp.Run(tab); err != nil { // the tab, not its time limit, owns the browser
 		t.Fatalf("chromium: %v", err)
@@ -56,7 +57,7 @@ func TestPlayInChromium(t *testing.T) {
 		chromedp.WaitEnabled("#play"),
 		chromedp.Evaluate(`document.querySelector("#seek").value = 8; document.querySelector("#seek").dispatchEvent(new Event("input"))`, nil),
 		chromedp.Click("#play"),
-		chromedp.Poll(`document.querySelector("video").currentTime > 13`, nil, chromedp.WithPollingTimeout(30*time.Second)),
+		chromedp.Poll(`document.querySelector("video").currentTime > 13`, nil, chromedp.WithPollingTimeout(2*time.Minute)),
 		chromedp.Evaluate(`document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames`, &decoded),
 		chromedp.Evaluate(`document.querySelector("video").getVideoPlaybackQuality().droppedVideoFrames`, &dropped),
 	); err != nil {

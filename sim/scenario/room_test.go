@@ -51,6 +51,7 @@ func TestTriggerLatency(t *testing.T) {
 	})
 	a.WaitLive(20 * time.Second)
 	pause(12 * time.Second)
+	idle, began := WatchIdle(t), time.Now()
 	var lamp, durable []time.Duration
 	for n := range triggers {
 		l, d, wall, id := press(t, a)
@@ -78,6 +79,11 @@ func TestTriggerLatency(t *testing.T) {
 	// Of the triggers the middle one counts: a test machine does other things too. All are printed.
 	slices.Sort(lamp)
 	slices.Sort(durable)
+	lampWithin, durableWithin := lampWithin, durableWithin
+	if idle.Busy(began, time.Now()) {
+		figure(t, "the processors were idle for %.0f %% of the time: the triggers are judged leniently", 100*idle.Share(began, time.Now()))
+		lampWithin, durableWithin = 10*lampWithin, 10*durableWithin
+	}
 	if l, d := lamp[triggers/2], durable[triggers/2]; l > lampWithin || d > durableWithin {
 		t.Errorf("trigger to lamp %v, want %v; to signed media %v, want %v", l, lampWithin, d, durableWithin)
 	}
@@ -91,8 +97,8 @@ func press(t *testing.T, a *Agent) (lamp, durable time.Duration, wall time.Time,
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for ; durable == 0; <-tick.C {
-		if uptime(t)-before > 10*time.Second {
-			t.Fatal("no signed media 10 s after the trigger")
+		if uptime(t)-before > time.Minute {
+			t.Fatal("no signed media a minute after the trigger")
 		}
 		if id == "" {
 			if st := a.State(); st.Session != nil && st.State == "recording" {

@@ -116,10 +116,11 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	return p
 }
 
-// stop asks the program to end and kills it when it does not within the time; it returns the exit code.
+// stop asks the program to end and kills it when it does not within [patience] times the time; it returns
+// the exit code.
 func (p *process) stop(sig os.Signal, within time.Duration) int {
 	_ = p.cmd.Process.Signal(sig)
-	limit := time.NewTimer(within)
+	limit := time.NewTimer(patience * within)
 	defer limit.Stop()
 	select {
 	case <-p.done:
@@ -144,9 +145,15 @@ func (p *process) ended() bool {
 	}
 }
 
-// Wait polls ok until it is true, and fails the test when it is not within the time.
+// patience is how many times longer than on a quiet machine a test waits for what must come: a wait judges
+// nothing, a loaded machine is late for reasons of its own, and a test that gives up costs everything.
+const patience = 5
+
+// Wait polls ok until it is true, and fails the test when it is not within [patience] times the time. What
+// is judged by its time is measured, not waited for.
 func Wait(t testing.TB, within time.Duration, what string, ok func() bool) {
 	t.Helper()
+	within *= patience
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)

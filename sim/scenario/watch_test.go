@@ -23,7 +23,7 @@ func TestWatchOnThePage(t *testing.T) {
 	if err := chromedp.Run(ctx,
 		chromedp.EmulateViewport(1024, 600),
 		chromedp.Navigate(a.base+"/"),
-		chromedp.Poll(`[...document.querySelectorAll("video")].filter((v) => v.videoWidth > 0 && v.currentTime > 2).length >= 2`, nil, chromedp.WithPollingTimeout(30*time.Second)),
+		chromedp.Poll(`[...document.querySelectorAll("video")].filter((v) => v.videoWidth > 0 && v.currentTime > 2).length >= 2`, nil, chromedp.WithPollingTimeout(2*time.Minute)),
 		chromedp.CaptureScreenshot(&picture),
 		chromedp.Evaluate(`document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames`, &moved),
 		chromedp.Evaluate(`document.querySelector("video").srcObject.getAudioTracks().length`, &heard),
