@@ -33,6 +33,7 @@ type channel struct {
 	credit  time.Duration // media for which segments may begin because of new parameter sets
 	seen    time.Duration // media time up to which credit was given
 	at      time.Duration // media time of the newest sample
+	keyAt   time.Duration // media time of the newest keyframe that began a fragment
 	from    time.Duration // media time before which sound is dropped: where the picture starts
 
 	seg  *segment // nil: none open

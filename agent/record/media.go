@@ -83,7 +83,13 @@ func (s *Session) leadSample(c *channel, m *drivers.Sample, at time.Duration) bo
 	if !rescaled {
 		tfdt, cause = t.place(m, at)
 	}
-	if due || video && m.Keyframe {
+	// A fragment begins at a keyframe, so that players can jump there; a camera with keyframes alone does
+	// not make a fragment of each, which would fill the index before the file has its length.
+	begins := video && m.Keyframe && (c.keyAt == 0 || at-c.keyAt >= s.r.o.Fragment*4/5)
+	if begins {
+		c.keyAt = at
+	}
+	if due || begins {
 		if c.renew {
 			for i := range c.tracks {
 				c.tracks[i].finish()

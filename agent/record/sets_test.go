@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,6 +61,43 @@ func TestSetsThatFlap(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%d pictures can be decoded, want %d", got, want)
+		}
+		r.check(r.disks[0], sessionID, 0)
+	})
+}
+
+// intra is 2 s of keyframes alone.
+var intra = sync.OnceValues(func() (*clip, error) {
+	return encode("-f", "lavfi", "-i", "life=s=96x96:r=25:mold=10:seed=3", "-t", "2", "-pix_fmt", "yuv420p",
+		"-c:v", "libx264", "-preset", "ultrafast", "-g", "1", "-video_track_timescale", "90000")
+})
+
+// TestKeyframesAlone: a camera whose pictures are all keyframes gets files of the usual length, and
+// fragments that begin with keyframes.
+func TestKeyframesAlone(t *testing.T) {
+	cam := get(t, intra)
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, 1, func(o *record.Options) { o.Segment = 30 * time.Second })
+		s := r.open(sessionID, "face")
+		zero := r.up()
+		s.Describe("face", drivers.Description{Formats: cam.formats})
+		for i := range 20 {
+			shift := 2 * time.Second * time.Duration(i)
+			for _, m := range cam.samples {
+				m.At += zero + shift
+				m.DTS += int64(i) * 180000
+				m.PTS += int64(i) * 180000
+				time.Sleep(m.At - r.up())
+				s.Write("face", m)
+			}
+		}
+		if sealed := r.seal(s, "button"); sealed.Err != nil {
+			t.Fatalf("sealed %+v\n%s", sealed, r.logs)
+		}
+		r.stop()
+		k := r.kinds(r.disks[0], sessionID)
+		if k["segment.open"] != 2 || k["fragment"] > 5*40 || k["gap"] != 0 {
+			t.Errorf("lines %v: want two files for 40 s, and no fragment for each picture", k)
 		}
 		r.check(r.disks[0], sessionID, 0)
 	})
