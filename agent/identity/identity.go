@@ -56,10 +56,11 @@ const (
 
 // Options of [Open].
 type Options struct {
-	State string // state folder; the identity is in State/identity
-	Name  string // device.name
-	TPM   string // device of the TPM such as /dev/tpmrm0, or a socket; "": the key is in a file
-	Board string // serial of the board, "" if it tells none
+	State string        // state folder; the identity is in State/identity
+	Name  string        // device.name
+	TPM   string        // device of the TPM such as /dev/tpmrm0, or a socket; "": the key is in a file
+	Board string        // serial of the board, "" if it tells none
+	Layer durable.Layer // nil: the operating system
 }
 
 // Identity is what a device signs with. It does not change once opened; safe for concurrent use.
@@ -129,7 +130,7 @@ func Open(o Options) (*Identity, error) {
 		return nil, fmt.Errorf("identity: device name %q: want 1 to 64 of a-z, 0-9 and -", o.Name)
 	}
 	id := &Identity{dir: filepath.Join(o.State, Folder)}
-	id.files = durable.In(filepath.Join(id.dir, "tmp"))
+	id.files = durable.Files{Layer: o.Layer, Tmp: filepath.Join(id.dir, "tmp")}
 	err := id.open(&o)
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", errors.Join(err, id.Close()))

@@ -218,6 +218,11 @@ func (c *CA) before(r *Request, k *checked) (out Issued, err error) {
 func (c *CA) replaced(r *Request, k *checked) (lines []any, err error) {
 	now := c.o.Now()
 	for _, e := range c.s.entries {
+		if e.Reason == ReasonLost && e.Kind == KindSign {
+			if cert, err := x509.ParseCertificate(e.DER); err == nil && bytes.Equal(cert.RawSubjectPublicKeyInfo, k.sign.RawSubjectPublicKeyInfo) {
+				return nil, refuse("revoked", "this key was revoked as compromised and is good for nothing any more: move the device's folder state/identity away, then it makes another")
+			}
+		}
 		if !e.good(now) || e.Kind == KindServer {
 			continue
 		}

@@ -149,7 +149,16 @@ func (c *CA) listSM2(s *state, number int64) ([]byte, error) {
 }
 
 // CRL is the newest revocation lists of issuing and root authority, PEM.
-func (c *CA) CRL() ([]byte, error) { return readIf(filepath.Join(c.o.Dir, CRLFile)) }
+func (c *CA) CRL() ([]byte, error) {
+	b, err := readIf(filepath.Join(c.o.Dir, CRLFile))
+	if b != nil || err != nil {
+		return b, err
+	}
+	if err := c.Refresh(); err != nil {
+		return nil, err
+	}
+	return readIf(filepath.Join(c.o.Dir, CRLFile))
+}
 
 // Export is what others need to judge certificates of this authority, by name as in a trust folder
 // (docs/evidence-format.md): ca/, sm2/; and the log with its checkpoint in log/. No secret is in it.

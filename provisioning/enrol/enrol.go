@@ -269,6 +269,8 @@ func wordsOf(code string) string {
 		return "该设备密钥属于另一台设备或已用另一名称登记"
 	case "name":
 		return "证书请求中的名称不符"
+	case report.StandingRevoked:
+		return "该密钥已因泄露被吊销，不能再用；请移走设备的 state/identity 目录，由设备另生成密钥"
 	}
 	return "证书请求无效"
 }
