@@ -13,11 +13,13 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
 	"minglu/agent/access"
 	"minglu/agent/config"
+	"minglu/agent/evidence"
 )
 
 // Exit codes, as Unix people expect; verify adds 1 and 3 (docs/evidence-format.md section 5).
@@ -35,10 +37,11 @@ type commands struct {
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
 	} `cmd:"" help:"录制本房间，直到收到 SIGTERM 或 ctrl-C · record this room until SIGTERM or ctrl-C"`
 	Verify struct {
-		Paths   []string `arg:"" name:"PATH" help:"session folder, disk, or several copies of one session"`
-		Trust   string   `placeholder:"DIR" help:"trust anchors: certificates (PEM) of devices or their CA"`
-		Require int      `default:"1" help:"lowest grade for exit 0 (0 to 3)"`
-		JSON    bool     `help:"print the result as JSON"`
+		Paths   []string      `arg:"" name:"PATH" help:"session folder, disk, or several copies of one session"`
+		Trust   string        `placeholder:"DIR" help:"trust folder: certificates (PEM) of devices or their CA, ca/ tsa/ witness/ sm2/"`
+		Require int           `default:"1" help:"lowest grade for exit 0 (0 to 3)"`
+		Window  time.Duration `default:"24h" help:"how far apart the outside times before and after may lie for grades 2 and 3"`
+		JSON    bool          `help:"print the result as JSON"`
 	} `cmd:"" help:"核验录像 · tell whether recordings are intact, signed and whole"`
 	Rebuild struct {
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
@@ -86,7 +89,7 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int
 		if e := (*kong.ParseError)(nil); errors.As(err, &e) && e.Context.Selected() != nil {
 			of = e.Context.Selected().FullPath()
 			if of == "minglu-agent verify" && strings.HasPrefix(err.Error(), "expected") { // in both languages
-				return runVerify(nil, "", 0, false, stdout, stderr)
+				return runVerify(nil, "", 0, evidence.DefaultWindow, false, stdout, stderr)
 			}
 		}
 		fmt.Fprintf(stderr, "minglu-agent: %v\n参见 see: %s --help\n", err, of)
@@ -96,7 +99,7 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int
 	case "run":
 		return c.run(stdout, stderr)
 	case "verify <PATH>":
-		return runVerify(c.Verify.Paths, c.Verify.Trust, c.Verify.Require, c.Verify.JSON, stdout, stderr)
+		return runVerify(c.Verify.Paths, c.Verify.Trust, c.Verify.Require, c.Verify.Window, c.Verify.JSON, stdout, stderr)
 	case "rebuild":
 		return c.rebuild(stdout, stderr)
 	case "trust":

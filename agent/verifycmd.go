@@ -15,9 +15,10 @@ import (
 
 // runVerify verifies the paths (session folders, disks, ledgers; several belong together), writes the
 // answer to stdout and returns the exit code of docs/evidence-format.md section 5. trust is a folder of
-// trust anchors, "" for none; require a grade from 0 to 3. Wrong usage and unreadable paths are told on
+// trust anchors, "" for none; require a grade from 0 to 3; window how far apart the outside times before and
+// after a moment may lie for grades 2 and 3. Wrong usage and unreadable paths are told on
 // stderr, where long work also shows how far it is, and give 2.
-func runVerify(paths []string, trust string, require int, asJSON bool, stdout, stderr io.Writer) int {
+func runVerify(paths []string, trust string, require int, window time.Duration, asJSON bool, stdout, stderr io.Writer) int {
 	fail := func(format string, args ...any) int {
 		fmt.Fprintf(stderr, "verify: "+format+"\n", args...)
 		return evidence.ExitUnchecked
@@ -29,7 +30,10 @@ func runVerify(paths []string, trust string, require int, asJSON bool, stdout, s
 	if require < 0 || require > 3 {
 		return fail("--require %d: 应为 0 到 3 / want 0 to 3"+help, require)
 	}
-	o := evidence.VerifyOptions{Require: require, Progress: progressLine(stderr)}
+	if window <= 0 {
+		return fail("--window %s: 应大于 0，例如 24h / want more than 0, for example 24h"+help, window)
+	}
+	o := evidence.VerifyOptions{Require: require, Window: window, Progress: progressLine(stderr)}
 	if trust != "" {
 		t, err := evidence.ReadTrust(os.DirFS(trust))
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"minglu/agent/evidence"
 )
 
 const goldenSession = "evidence/testdata/golden/sessions/20260301T013000Z-0123abcd"
@@ -54,7 +56,7 @@ func TestVerifyCommand(t *testing.T) {
 		{"a trust folder with rubbish", []string{goldenSession}, broken, 1, 2, "", "x.pem"},
 	} {
 		var out, errs bytes.Buffer
-		got := runVerify(tt.paths, tt.trust, tt.require, false, &out, &errs)
+		got := runVerify(tt.paths, tt.trust, tt.require, evidence.DefaultWindow, false, &out, &errs)
 		if got != tt.want || !strings.Contains(out.String(), tt.out) || !strings.Contains(errs.String(), tt.err) {
 			t.Errorf("%s: exit %d, want %d, %q and %q in\n%s%s", tt.rule, got, tt.want, tt.out, tt.err, &out, &errs)
 		}
@@ -63,7 +65,7 @@ func TestVerifyCommand(t *testing.T) {
 		}
 		out.Reset()
 		var r struct{ Exit int }
-		if code := runVerify(tt.paths, tt.trust, tt.require, true, &out, &errs); json.Unmarshal(out.Bytes(), &r) != nil || r.Exit != code || code != tt.want {
+		if code := runVerify(tt.paths, tt.trust, tt.require, evidence.DefaultWindow, true, &out, &errs); json.Unmarshal(out.Bytes(), &r) != nil || r.Exit != code || code != tt.want {
 			t.Errorf("%s: --json: exit %d, field %d, want %d", tt.rule, code, r.Exit, tt.want)
 		}
 	}
@@ -91,6 +93,8 @@ func TestVerifyUsage(t *testing.T) {
 		{"a grade that is no number", []string{"verify", "--require", "high", goldenSession}, "--require"},
 		{"a grade that does not exist", []string{"verify", "--require", "9", goldenSession}, "want 0 to 3"},
 		{"a path that is not there", []string{"verify", "nowhere"}, "no such file"},
+		{"a window that is no time", []string{"verify", "--window", "much", goldenSession}, "--window"},
+		{"a window of nothing", []string{"verify", "--window", "0s", goldenSession}, "want more than 0"},
 	} {
 		var out, errs bytes.Buffer
 		code := command(tt.args, nil, &out, &errs)
@@ -104,5 +108,29 @@ func TestVerifyUsage(t *testing.T) {
 	}
 	if code := command([]string{"nonsense"}, nil, &out, &errs); code != exitUsage || !strings.HasSuffix(errs.String(), "see: minglu-agent --help\n") {
 		t.Errorf("exit %d: %s", code, &errs)
+	}
+}
+
+// TestVerifyOutside: what outside proofs say is said to the reader, and the window can be set.
+func TestVerifyOutside(t *testing.T) {
+	const folder, trust = "evidence/testdata/golden/sessions/20260301T063000Z-0123abd2", "evidence/testdata/golden/trust"
+	for _, tt := range []struct {
+		rule string
+		args []string
+		code int
+		says []string
+	}{
+		{"grade 3", []string{"--require", "3"}, 0, []string{"写于 2026-03-01 01:25:00 与 2026-03-01 01:31:00 UTC 之间", "written between", "5m10s", "24h0m0s",
+			"witness.example/province", "witness.example/office (本单位 the body's own)", "golden tsa", "封存不晚于 sealed no later than 2026-03-01 01:31:00",
+			"补正 amendment  1 details 2026-03-01 01:30:30", "某市监案〔2026〕2号", "SM2/SM3", "未经认证的模块 uncertified module", "grade     3"}},
+		{"a narrow window", []string{"--require", "3", "--window", "5m"}, 3, []string{"前后两个外部时间相隔超过时限", "more than the window of 5m0s", "grade     1"}},
+	} {
+		var out, errs bytes.Buffer
+		code := command(append([]string{"verify", "--trust", trust, folder}, tt.args...), nil, &out, &errs)
+		for _, s := range tt.says {
+			if code != tt.code || !strings.Contains(out.String(), s) {
+				t.Errorf("%s: exit %d, want %d and %q in\n%s%s", tt.rule, code, tt.code, s, &out, &errs)
+			}
+		}
 	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -116,8 +118,63 @@ func writeSession(b *strings.Builder, s evidence.SessionResult) {
 	if s.Why != "" {
 		say(b, "                 %s\n", bilingual(s.Why))
 	}
+	writeOutside(b, s.Outside)
+	for _, a := range s.Amendments {
+		say(b, "  补正 amendment  %d %s %s\n", a.N, a.Kind, utcSeconds(a.T))
+		for _, k := range slices.Sorted(maps.Keys(a.Data)) {
+			say(b, "                 %s: %s\n", k, a.Data[k])
+		}
+	}
+	if s.SM2 != nil {
+		writeSM2(b, s.SM2)
+	}
 	writeNotes(b, s.Notes)
 }
+
+// writeOutside says between which outside times the session was written, and who says so.
+func writeOutside(b *strings.Builder, o *evidence.Outside) {
+	if o == nil {
+		return
+	}
+	switch {
+	case o.After != 0 && o.Before != 0:
+		say(b, "  外部 outside   写于 %s 与 %s UTC 之间（外部证明）/ written between the two (outside proof)\n", utcSeconds(o.After), utcSeconds(o.Before))
+	case o.After != 0:
+		say(b, "  外部 outside   写于 %s UTC 之后，之前无外部证明 / written after it, not all of it before an outside time\n", utcSeconds(o.After))
+	case o.Before != 0:
+		say(b, "  外部 outside   写于 %s UTC 之前，之后无外部证明 / written before it, after no outside time\n", utcSeconds(o.Before))
+	}
+	if o.Width >= 0 && o.After != 0 {
+		say(b, "                 最大间隔 width %s，允许 window %s\n", (time.Duration(o.Width) * time.Microsecond).String(), (time.Duration(o.Window) * time.Microsecond).String())
+	}
+	if o.Sealed != 0 {
+		say(b, "                 封存不晚于 sealed no later than %s UTC\n", utcSeconds(o.Sealed))
+	}
+	for _, p := range o.Parties {
+		kind, own := "时间戳 time stamps", ""
+		if p.Witness {
+			kind = "见证 witness"
+		}
+		if p.Own {
+			own = " (本单位 the body's own)"
+		}
+		say(b, "                 %s: %s%s\n", kind, p.Name, own)
+	}
+}
+
+func writeSM2(b *strings.Builder, r *evidence.SM2Result) {
+	say(b, "  国密 national  SM2/SM3 签名成立，未经认证的模块 uncertified module: signature holds\n")
+	if !r.Named {
+		say(b, "                 手头没有台账认可这把密钥的记录 / no ledger line at hand names the key\n")
+	}
+	if r.Anchor != "" {
+		say(b, "                 担保 anchor: %s\n", r.Anchor)
+	} else {
+		say(b, "                 无人担保 nobody vouches: %s\n", r.Why)
+	}
+}
+
+func utcSeconds(us int64) string { return time.UnixMicro(us).UTC().Format(time.DateTime) }
 
 func writeMoment(b *strings.Builder, label string, m *evidence.Moment) {
 	if m == nil {

@@ -40,7 +40,7 @@ function facts(s) {
     [t("编号", "Id"), s.id], [t("开始", "Opened"), when(s.opened), utc(s.opened)], [t("结束", "Closed"), when(s.closed), utc(s.closed)],
     [t("时长", "Length"), span(s.duration_us / 1000)], [t("案号", "Case"), s.case], [t("事项", "Matter"), matter(s.matter)],
     [t("执法人员", "Officers"), officers(s.officers)], [t("性质", "Kind"), s.flags.map((f) => flags[f] || f).join("、")],
-    [t("单位", "Body"), s.body.name], [t("房间", "Room"), s.room], [t("设备", "Device"), s.device], [t("起因", "Trigger"), triggers[s.trigger] || s.trigger],
+    [t("单位", "Body"), s.body.name], [t("房间", "Room"), s.room], [t("设备", "Device"), s.device + (s.adopted ? t("（接管的磁盘）", " (adopted disk)") : "")], [t("起因", "Trigger"), triggers[s.trigger] || s.trigger],
     [t("结束原因", "Why it ended"), triggers[s.reason] || s.reason], [t("接续", "Continues"), s.continues],
     ...s.breaks.map((b) => [t("暂停", "Break"), `${span(b.from / 1000)} – ${b.to < 0 ? "…" : span(b.to / 1000)}　${b.reason}　${b.who}`]),
     [t("大小", "Size"), size(s.size_bytes)], [t("磁盘", "Disks"), s.disks.join("、")],
@@ -102,6 +102,18 @@ function verdictLine(exit, more) {
   $("result").replaceChildren(el("p", { class: "verdict " + c }, words), more ? el("p", { class: "small" }, more) : "");
 }
 
+// outside says between which outside times the session was written, who says so, and what was added later.
+function outside(s) {
+  const o = s.outside, lines = [], at = (us) => utc(us / 1000);
+  if (o?.after && o.before) lines.push(t(`写于 ${at(o.after)} 与 ${at(o.before)} 之间（外部证明）`, `Written between ${at(o.after)} and ${at(o.before)} (outside proof)`));
+  else if (o?.after) lines.push(t(`写于 ${at(o.after)} 之后；之前无外部证明`, `Written after ${at(o.after)}; not all of it before an outside time`));
+  for (const p of o?.parties || [])
+    lines.push((p.witness ? t("见证人：", "Witness: ") : t("时间戳：", "Time stamps: ")) + p.name + (p.own ? t("（本单位）", " (the body's own)") : ""));
+  for (const a of s.amendments || []) lines.push(t(`补正 ${a.n}：`, `Amendment ${a.n}: `) + Object.values(a.data).join(t("；", "; ")));
+  if (s.sm2) lines.push(t("国密 SM2/SM3 签名成立（未经认证的模块）", "SM2/SM3 signature holds (uncertified module)"));
+  return lines;
+}
+
 async function verify() {
   $("verify").disabled = true;
   $("progress").hidden = false;
@@ -126,6 +138,7 @@ async function verify() {
     if (s.unchecked) lines.push(words(s.unchecked));
     $("result").append(el("p", {}, t(`证明等级 ${s.grade}（0–3）`, `Grade ${s.grade} of 3`) + t("：", ": ") + t(...grades[s.grade])),
       s.why ? el("p", {}, t("为什么不更高：", "Why not higher: ") + words(s.why)) : "",
+      ...outside(s).map((l) => el("p", {}, l)),
       el("ul", {}, ...lines.map((l) => el("li", {}, l))), ...(s.notes || []).map((n) => el("p", { class: "small" }, words(n))));
   } catch (err) {
     put($("result"), "");
