@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -506,7 +505,7 @@ func TestClientTLSKnowsItsOfficeOnly(t *testing.T) {
 			if err != nil {
 				return
 			}
-			go func() { _ = c.(*tls.Conn).Handshake(); _ = c.(net.Conn).Close() }()
+			go func() { _ = c.(*tls.Conn).Handshake(); _ = c.Close() }()
 		}
 	}()
 	if err := dial(l.Addr().String()); !errors.Is(err, ErrNotOffice) {

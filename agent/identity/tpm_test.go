@@ -140,7 +140,7 @@ func TestTPM(t *testing.T) {
 		t.Errorf("after Close: %v", err)
 	}
 	off()
-	socket, off = swtpm(t, keeps)
+	socket, _ = swtpm(t, keeps)
 	if err := os.Remove(filepath.Join(state, Folder, bootFile)); err != nil {
 		t.Fatal(err)
 	}
