@@ -87,6 +87,11 @@ const whys = {
   malformed: ["格式不符", "malformed"], foreign: ["冒用其他设备", "another device's"], newer: ["版本更新，请升级管理端", "newer version: update the office"], number: ["编号不可信", "impossible number"],
   oversized: ["超长", "oversized"], login: ["口令错误或未登记", "wrong password, or not registered"], held: ["失败过多被暂缓，最长 15 分钟", "held off after failures, for up to 15 minutes"], "no-login": ["连接后未登录，多为 TLS 证书或 mqtt:// 与 mqtts:// 不符", "never logged in: mostly a certificate the room does not trust, or mqtt:// for mqtts://"], "client-id": ["客户端标识不是设备名", "client id is not the device"],
   will: ["遗嘱主题不符", "Will for another topic"], subscribe: ["订阅越权", "subscription not allowed"], protocol: ["协议错误", "protocol error"],
+  cert: ["证书被拒绝（未登记、已吊销、已过期或名称不符）", "certificate refused: not enrolled, revoked, expired or misnamed"],
+  "enrol-code.unknown": ["登记码无效", "no such enrolment code"], "enrol-code.used": ["登记码已用过", "enrolment code used before"], "enrol-code.expired": ["登记码已过期", "enrolment code expired"],
+  "enrol-name": ["登记名称不符", "enrolment under another name"], "enrol-name.enrolled": ["该名称已登记，未用 --replace", "name enrolled already, without --replace"], "enrol-device": ["设备密钥已用于另一设备", "device key of another device"],
+  "enrol-request": ["登记请求无效", "bad enrolment request"], "enrol-held": ["登记失败过多被暂缓", "enrolment held off after failures"], "enrol-busy": ["登记请求过多", "too many enrolments at once"],
+  "enrol-revoked": ["证书或密钥已吊销", "certificate or key revoked"], "enrol-expired": ["证书已过期", "certificate expired"], "enrol-notenrolled": ["证书不是本管理端签发", "certificate of another office"], "enrol-misnamed": ["证书用途或名称不符", "certificate of another use or name"],
 };
 export const why = (w) => t(...(whys[w] || [w, w]));
 
