@@ -1,10 +1,10 @@
 # Minglu. Only Go, git and make are needed; `make test` installs the rest (tools/install).
 export CGO_ENABLED = 0
 FUZZTIME ?= 20s
-KILLS ?= 20
 SOAK_KILLS ?= 1000
 OUTAGE ?= 5m
 NORMAL ?= 10m
+CHAOS ?= 30m
 HIL ?= long
 
 help: ## this list
@@ -20,7 +20,7 @@ run: build ## a whole simulated room; ctrl-C seals and verifies
 
 test: tools ## everything, on this machine; what runs in real time comes last, alone
 	go test -count=1 -timeout 15m $$(go list ./... | grep -vE '/sim/(scenario|hil)$$')
-	go test -count=1 -timeout 15m ./sim/scenario
+	go test -count=1 -timeout 20m -skip TestChaos ./sim/scenario
 
 check: ## vet, house rules, fast tests: the inner loop
 	go vet ./...
@@ -38,8 +38,10 @@ bench: ## what recording costs, beside ffmpeg: 80 minutes; BENCH=-short for less
 microbench: ## benchmarks of packages with memory
 	go test -run '^$$' -bench . -benchmem -timeout 20m ./agent/... ./drivers/... ./provisioning/...
 
-soak: tools ## kill -9 at SOAK_KILLS random moments; an office away for OUTAGE; NORMAL of undisturbed running
-	MINGLU_KILLS=$(SOAK_KILLS) MINGLU_OUTAGE=$(OUTAGE) MINGLU_NORMAL=$(NORMAL) go test -count=1 -timeout 90m -run 'TestKill|TestOfficeOutage|TestNormalRun' ./sim/scenario
+soak: tools ## kill -9 at SOAK_KILLS random moments; faults of every kind for CHAOS; an office away for OUTAGE; NORMAL of undisturbed running
+	MINGLU_KILLS=$(SOAK_KILLS) go test -v -count=1 -timeout 90m -run TestKill ./sim/scenario
+	MINGLU_CHAOS=$(CHAOS) go test -v -count=1 -timeout 90m -run TestChaos ./sim/scenario
+	MINGLU_OUTAGE=$(OUTAGE) MINGLU_NORMAL=$(NORMAL) go test -v -count=1 -timeout 90m -run 'TestOfficeOutage|TestNormalRun' ./sim/scenario
 
 hil: ## boards that are not there (qemu): power cuts, tests on arm64 and arm/7; HIL=short takes 2 minutes
 	@tools/install --hil
