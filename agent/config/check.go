@@ -17,6 +17,8 @@ const (
 	DefaultListen       = "127.0.0.1:8080"
 	DefaultSegment      = 5 * time.Minute
 	DefaultFragment     = 500 * time.Millisecond
+	MinCycle            = 500 * time.Millisecond
+	MaxCycle            = 2 * time.Second
 	DefaultPreroll      = 10 * time.Second
 	DefaultPostroll     = 3 * time.Second
 	DefaultPresenceHold = 5 * time.Second
@@ -66,6 +68,7 @@ func (c *Config) fill(d *decoder, dir string) {
 	orText(&c.Device.Kind, "interview")
 	orText(&c.Web.Listen, DefaultListen)
 	orText(&c.Web.Auth, "login")
+	orText(&c.Storage.Cycle, CycleAuto)
 	for i := range c.Channels {
 		ch := &c.Channels[i]
 		orText(&ch.Name, ch.ID)
@@ -165,6 +168,33 @@ func (c *Config) check(d *decoder) {
 	if c.Timestamp != nil {
 		for i, u := range c.Timestamp.URLs {
 			d.address("timestamp.urls["+itoa(i)+"]", u, "http", "https")
+		}
+	}
+	c.checkOutside(d)
+}
+
+func (c *Config) checkOutside(d *decoder) {
+	if t := c.Timestamp; t != nil {
+		if t.Via != "" {
+			d.oneOf("timestamp.via", t.Via, "office", "direct")
+		}
+		switch {
+		case t.Via == "office" && c.MQTT == nil:
+			d.bad("timestamp.via", "via: office 需要 mqtt；请填写 mqtt，或改为 direct", "via: office needs mqtt: name the office, or write direct")
+		case t.Via == "office" && len(t.URLs) > 0:
+			d.bad("timestamp.urls", "via: office 时由机关选择时间戳服务；请删去 urls 或 via", "with via: office the office chooses the services: take out urls or via")
+		case t.Via != "office" && len(t.URLs) == 0:
+			d.bad("timestamp", "请填写 urls，或写 via: office", "name urls, or write via: office")
+		}
+	}
+	if w := c.Witness; w != nil {
+		for i, u := range w.URLs {
+			d.address("witness.urls["+itoa(i)+"]", u, "https", "http")
+		}
+	}
+	if n := c.NTP; n != nil {
+		if _, _, err := net.SplitHostPort(n.Listen); err != nil {
+			d.bad("ntp.listen", fmt.Sprintf("%q 无效；应为 主机:端口，例如 192.168.9.1:123", n.Listen), fmt.Sprintf("%q: write host:port, such as 192.168.9.1:123", n.Listen))
 		}
 	}
 }
@@ -277,6 +307,11 @@ func (c *Config) checkStorage(d *decoder) {
 	disks := c.Storage.Disks
 	if len(disks) < 1 || len(disks) > 2 {
 		d.bad("storage.disks", fmt.Sprintf("配置了 %d 块磁盘；请填写一或两个目录", len(disks)), fmt.Sprintf("%d disks: name one or two folders", len(disks)))
+	}
+	if v := c.Storage.Cycle; v != CycleAuto {
+		if cycle, err := time.ParseDuration(v); err != nil || cycle < MinCycle || cycle > MaxCycle {
+			d.bad("storage.cycle", fmt.Sprintf("%q 无效；请写 auto，或 %v 到 %v 之间的时长", v, MinCycle, MaxCycle), fmt.Sprintf("%q: write auto, or a duration from %v to %v", v, MinCycle, MaxCycle))
+		}
 	}
 	for i, disk := range disks {
 		key := "storage.disks[" + itoa(i) + "]"

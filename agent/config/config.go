@@ -78,9 +78,12 @@ type Config struct {
 	Thermometer *Thermometer `yaml:"thermometer"` // nil: none
 	Speaker     *Speaker     `yaml:"speaker"`     // nil: none, no announcement
 	Web         Web          `yaml:"web"`
-	Live        Live         `yaml:"live"`      // pictures for people who watch
-	MQTT        *MQTT        `yaml:"mqtt"`      // nil: no office
-	Timestamp   *Timestamp   `yaml:"timestamp"` // accepted; used once the agent asks for time-stamp tokens
+	Live        Live         `yaml:"live"` // pictures for people who watch
+	MQTT        *MQTT        `yaml:"mqtt"` // nil: no office
+	Identity    Identity     `yaml:"identity"`
+	Timestamp   *Timestamp   `yaml:"timestamp"` // nil: the office is asked, if there is one
+	Witness     *Witness     `yaml:"witness"`   // nil: the office alone, if there is one
+	NTP         *NTP         `yaml:"ntp"`       // nil: the cameras get no time from here
 }
 
 // Device says which device this is and where it stands.
@@ -132,9 +135,25 @@ type SimMicrophone struct{}
 type Storage struct {
 	Disks    []string `yaml:"disks"`    // one or two folders that exist, each the root of its disk
 	Segment  Duration `yaml:"segment"`  // length of a media file, 10s to 1h; default 5m
-	Fragment Duration `yaml:"fragment"` // and of the signing cycle, 100ms to 500ms; default 500ms
+	Fragment Duration `yaml:"fragment"` // media in one fragment at most, 100ms to 500ms; default 500ms
+	Cycle    string   `yaml:"cycle"`    // from signature to signature: a duration from 500ms to 2s, or "auto" (default): what doctor measured last, else 500ms
 	Preroll  Duration `yaml:"preroll"`  // kept from before the trigger, 0s to 60s; default 10s
 	Postroll Duration `yaml:"postroll"` // recorded after the stop, 0s to 60s; default 3s
+}
+
+// CycleAuto is the signing cycle that follows the measured disks.
+const CycleAuto = "auto"
+
+// SigningCycle returns the cycle in force, measured being what the disks were found to need, 0 if
+// nobody measured them.
+func (s Storage) SigningCycle(measured time.Duration) time.Duration {
+	if d, err := time.ParseDuration(s.Cycle); err == nil {
+		return d
+	}
+	if measured >= MinCycle && measured <= MaxCycle {
+		return measured
+	}
+	return MinCycle
 }
 
 // Room holds the rules of the room.
@@ -206,9 +225,25 @@ type MQTT struct {
 	CA  string `yaml:"ca"`  // PEM file of the certificate that vouches for the broker; default: the system's
 }
 
+// Identity says where the device's key is.
+type Identity struct {
+	TPM string `yaml:"tpm"` // device of a TPM 2.0, such as /dev/tpmrm0, or the socket of one; default none: a file
+}
+
 // Timestamp names RFC 3161 services, asked in order.
 type Timestamp struct {
 	URLs []Secret `yaml:"urls"`
+	Via  string   `yaml:"via"` // "office": it asks; "direct": urls alone; default: urls in order, then the office if there is one
+}
+
+// Witness names witnesses that are asked directly, beside the office (C2SP tlog-witness).
+type Witness struct {
+	URLs []Secret `yaml:"urls"` // add-checkpoint is added
+}
+
+// NTP is the time server for the cameras.
+type NTP struct {
+	Listen string `yaml:"listen"` // host:port, UDP; an address of the cameras' network, such as "192.168.9.1:123"
 }
 
 // Sim reports whether this is a simulated room.

@@ -61,6 +61,9 @@ var errorCases = []struct{ rule, file string }{
 	{"simulated device in a real room", swap("board", "board: auto")},
 	{"fragment too long", swap("storage", "storage: {disks: [a], fragment: 501ms}")},
 	{"fragment too short", swap("storage", "storage: {disks: [a], fragment: 10ms}")},
+	{"cycle too short", swap("storage", "storage: {disks: [a], cycle: 100ms}")},
+	{"cycle too long", swap("storage", "storage: {disks: [a], cycle: 3s}")},
+	{"cycle that is none", swap("storage", "storage: {disks: [a], cycle: fast}")},
 	{"zero is not left out", swap("storage", "storage: {disks: [a], fragment: 0}")},
 	{"negative duration", swap("storage", "storage: {disks: [a], preroll: -1s}")},
 	{"duration without unit", swap("storage", "storage: {disks: [a], segment: 300}")},
@@ -94,6 +97,12 @@ var errorCases = []struct{ rule, file string }{
 	{"a lamp that is none", minimal + "lamp: {}\n"},
 	{"mqtt of another kind", minimal + "mqtt: {url: \"ftp://u:hunter2@x\"}\n"},
 	{"time-stamp service without host", minimal + "timestamp: {urls: [\"http:///x\"]}\n"},
+	{"tokens through an office there is none of", minimal + "timestamp: {via: office}\n"},
+	{"the office chooses, and services of our own", minimal + "mqtt: {url: \"mqtts://o\"}\ntimestamp: {via: office, urls: [\"http://t/\"]}\n"},
+	{"tokens by another way", minimal + "timestamp: {via: pigeon, urls: [\"http://t/\"]}\n"},
+	{"tokens from nowhere", minimal + "timestamp: {via: direct}\n"},
+	{"a witness by another scheme", minimal + "witness: {urls: [\"ftp://w\"]}\n"},
+	{"a time server without port", minimal + "ntp: {listen: 192.168.9.1}\n"},
 	{"a key without value", minimal + "state:\n"},
 	{"a list entry without value", swap("storage", "storage:\n  disks:\n    - a\n    -")},
 	{"not YAML", "device: {name: [}\n"},
@@ -169,7 +178,7 @@ func TestDefaults(t *testing.T) {
 		State:    "/etc/minglu/state",
 		Board:    "sim",
 		Channels: []Channel{{ID: "face", Name: "face", Camera: &Camera{Sim: &SimCamera{Width: 1280, Height: 720, FPS: 25}}}},
-		Storage: Storage{Disks: []string{"/etc/minglu/a"}, Segment: Duration(5 * time.Minute), Fragment: Duration(500 * time.Millisecond),
+		Storage: Storage{Disks: []string{"/etc/minglu/a"}, Segment: Duration(5 * time.Minute), Fragment: Duration(500 * time.Millisecond), Cycle: "auto",
 			Preroll: Duration(10 * time.Second), Postroll: Duration(3 * time.Second)},
 		Room: Room{PresenceHold: Duration(5 * time.Second), PauseLimit: Duration(10 * time.Minute), EmptyAsk: Duration(10 * time.Minute),
 			EmptyStop: Duration(5 * time.Minute), NoticeWithin: Duration(2 * time.Minute), Limit: Duration(8 * time.Hour),
@@ -389,4 +398,20 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("error of the wrong type: %v", err)
 		}
 	})
+}
+
+func TestSigningCycle(t *testing.T) {
+	for _, c := range []struct {
+		rule, cycle    string
+		measured, want time.Duration
+	}{
+		{"nobody measured", "auto", 0, 500 * time.Millisecond},
+		{"as measured", "auto", 1200 * time.Millisecond, 1200 * time.Millisecond},
+		{"a measurement out of range counts for nothing", "auto", time.Minute, 500 * time.Millisecond},
+		{"what is written down goes before what was measured", "1s", 2 * time.Second, time.Second},
+	} {
+		if got := (Storage{Cycle: c.cycle}).SigningCycle(c.measured); got != c.want {
+			t.Errorf("%s: %s", c.rule, got)
+		}
+	}
 }
