@@ -300,4 +300,4 @@ func MakeDisk(image string, megabytes int64) error {
 }
 
 // settle is how long a guest may take from power on to its first program, on a loaded machine.
-const settle = 3 * time.Minute
+const settle = 5 * time.Minute

@@ -25,6 +25,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // modulesFor are what every guest loads; Boot adds those that disks and networks need.
@@ -32,6 +33,9 @@ var modulesFor = []string{"virtio_pci", "virtio_console", "virtio-rng", "9pnet_v
 
 // tools are the programs the host needs, beside apt.
 var tools = []string{"qemu-system-aarch64", "dpkg-deb", "xz", "/sbin/depmod", "mkfs.ext4", "e2fsck", "debugfs"}
+
+// attempts are made to fetch the kernel.
+const attempts = 4
 
 // Kernel is an unpacked Debian kernel for arm64.
 type Kernel struct {
@@ -70,6 +74,11 @@ func Prepare(cache string) (*Kernel, error) {
 		return k, nil
 	}
 	deb, err := fetch(cache)
+	for n := 1; err != nil && n < attempts; n++ { // a mirror may be renewed just now
+		fmt.Fprintf(os.Stderr, "%v; once more\n", err)
+		time.Sleep(time.Duration(n) * 10 * time.Second)
+		deb, err = fetch(cache)
+	}
 	if err != nil {
 		return nil, err
 	}
