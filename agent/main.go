@@ -43,6 +43,28 @@ type commands struct {
 		Window  time.Duration `default:"24h" help:"how far apart the outside times before and after may lie for grades 2 and 3"`
 		JSON    bool          `help:"print the result as JSON"`
 	} `cmd:"" help:"核验录像 · tell whether recordings are intact, signed and whole"`
+	Doctor struct {
+		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
+		JSON   bool   `help:"print the findings as JSON"`
+		Repair bool   `help:"seal interrupted sessions, complete copies, rebuild the catalogue; only while the agent is stopped"`
+	} `cmd:"" help:"检查本机并说明如何处理 · examine this room's parts, say what is wrong and what to do; measure the disks"`
+	Adopt struct {
+		Disk   string `arg:"" name:"DISK" help:"folder in which the dead board's disk is mounted, best read-only"`
+		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
+	} `cmd:"" help:"接管另一台设备的磁盘（只读）· take in the disk of another device, read-only"`
+	Lost struct {
+		Session string `arg:"" name:"SESSION" help:"session id"`
+		Disk    string `required:"" placeholder:"ID" help:"id of the disk that will not come back"`
+		Who     string `required:"" placeholder:"NAME" help:"who decided so"`
+		Cause   string `required:"" placeholder:"TEXT" help:"why"`
+		Config  string `required:"" placeholder:"FILE" help:"agent.yaml"`
+	} `cmd:"" help:"登记某块磁盘上的内容已丢失 · enter that what an absent disk held of a session is lost"`
+	Export struct {
+		Session string `arg:"" name:"SESSION" help:"session id"`
+		Config  string `required:"" placeholder:"FILE" help:"agent.yaml"`
+		To      string `required:"" placeholder:"DIR" help:"folder for the bag DIR/SESSION"`
+		Who     string `placeholder:"NAME" help:"for whom or by whom, written into bag-info.txt"`
+	} `cmd:"" help:"导出一次会话（BagIt 包，自带核验脚本）· pack a whole session as a BagIt bag with its own check"`
 	Rebuild struct {
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
 	} `cmd:"" help:"由会话文件夹重建目录库 · rebuild the catalogue from the session folders"`
@@ -100,6 +122,14 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int
 		return c.run(stdout, stderr)
 	case "verify <PATH>":
 		return runVerify(c.Verify.Paths, c.Verify.Trust, c.Verify.Require, c.Verify.Window, c.Verify.JSON, stdout, stderr)
+	case "doctor":
+		return c.doctor(stdout, stderr)
+	case "adopt <DISK>":
+		return c.adopt(stdout, stderr)
+	case "lost <SESSION>":
+		return c.lost(stdout, stderr)
+	case "export <SESSION>":
+		return c.export(stdout, stderr)
 	case "rebuild":
 		return c.rebuild(stdout, stderr)
 	case "trust":

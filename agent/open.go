@@ -111,7 +111,7 @@ func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 		return nil, &usageError{err}
 	}
 	a.recorder, err = record.New(record.Options{
-		Disks: cfg.Storage.Disks, Cycle: cfg.Storage.Fragment.Std(), Fragment: cfg.Storage.Fragment.Std(), Segment: cfg.Storage.Segment.Std(),
+		Disks: cfg.Storage.Disks, Cycle: signingCycle(cfg), Fragment: cfg.Storage.Fragment.Std(), Segment: cfg.Storage.Segment.Std(),
 		Now: a.clock.Now, Ledger: headWriter{a}, LedgerSync: a.syncLedger, OnDisk: a.onDisk, Layer: a.layer, Log: log,
 	})
 	if err != nil {
@@ -279,6 +279,9 @@ func (a *agent) ledgerLine(add func(*ledger.Ledger) error) error {
 	if err != nil {
 		return err
 	}
+	if a.recorder == nil { // no agent runs: the copies are completed when the command ends
+		return nil
+	}
 	a.recorder.LedgerAppend(a.ledger.Generation(), from, b)
 	return nil
 }
@@ -315,7 +318,7 @@ func (a *agent) sessions() *sessions {
 	return &sessions{
 		store: a.store, disks: a.storeDisks, trust: a.trust, results: filepath.Join(a.cfg.State, resultsFolder), files: a.files, verified: a.verified,
 		room: func(w *web.Session) { w.Room, w.Device = a.cfg.Device.Room, a.cfg.Device.Name },
-		live: a.liveSessions, disk: a.diskOf,
+		live: a.liveSessions, disk: a.diskOf, own: a.id.D,
 	}
 }
 

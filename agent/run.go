@@ -261,7 +261,7 @@ func (a *agent) repair(ctx context.Context, wanted func(session string) bool, lo
 		switch it.Outcome {
 		case recovery.Recovered, recovery.Finished:
 			a.loop.Fault("session.recovered", it.Session, lost == nil)
-			a.tell(report.SessionRecovered, report.SessionEvent{Session: it.Session, Reason: it.Cause, Copies: len(a.storeDisks())})
+			a.tell(report.SessionRecovered, report.SessionEvent{Session: it.Session, Reason: it.Cause, Copies: len(a.recoveryDisks())})
 		default:
 			a.loop.Fault("session.damaged", it.Session, true)
 		}
@@ -306,7 +306,7 @@ func (a *agent) storeDisks() (disks []store.Disk) {
 			disks = append(disks, store.Disk{ID: d.ID, Dir: d.Disk})
 		}
 	}
-	return disks
+	return append(disks, adoptedDisks(a.cfg.State)...)
 }
 
 // onDisk turns what happened to a disk into faults and ledger lines.

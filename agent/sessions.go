@@ -26,6 +26,7 @@ import (
 type sessions struct {
 	store    *store.Store
 	disks    func() []store.Disk    // those present now
+	own      string                 // D of this device
 	live     func() []web.Session   // those being recorded or sealed, newest first
 	trust    func() *evidence.Trust // state/trust and this device's own certificate
 	room     func(*web.Session)     // fills Room and Device
@@ -92,6 +93,9 @@ func (s *sessions) convert(r store.Session) web.Session {
 		Trigger: r.Trigger, Reason: r.Reason, Continues: r.Continues, Case: r.Case, Matter: r.Matter, Flags: r.Flags, SizeBytes: r.Bytes, Disks: slices.Clone(r.Disks),
 	}
 	s.room(&w)
+	if r.Device.ID != "" && r.Device.ID != s.own {
+		w.Room, w.Device, w.Adopted = r.Device.Room, r.Device.Name, true
+	}
 	for i, id := range w.Disks {
 		w.Disks[i] = cmp.Or(s.disk(id), id[:min(8, len(id))])
 	}

@@ -223,32 +223,49 @@ func TestSessions(t *testing.T) {
 }
 
 // device makes a certificate as a device makes its own.
-func device(t *testing.T, until time.Time) (*x509.Certificate, *evidence.Signer) {
+func device(t *testing.T, until time.Time) (cert *x509.Certificate, s *evidence.Signer, private []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
-	s, err := evidence.NewSigner(key)
+	s, err = evidence.NewSigner(key)
 	must(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "room-1"}, NotBefore: time.Unix(0, 0), NotAfter: until,
 		URIs: []*url.URL{{Scheme: "minglu", Opaque: evidence.DeviceID(s.SPKI())}}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	must(t, err)
-	cert, err := x509.ParseCertificate(der)
+	cert, err = x509.ParseCertificate(der)
 	must(t, err)
-	if pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}) == nil {
-		t.Fatal("no PEM")
-	}
-	return cert, s
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	return cert, s, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }
 
 func TestIdentityAndLedger(t *testing.T) {
 	now := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
-	cert, signer := device(t, now.AddDate(1, 0, 0))
+	cert, signer, private := device(t, now.AddDate(1, 0, 0))
+	other, _, _ := device(t, now.AddDate(1, 0, 0))
 	expect(t, doctor.Identity(cert, nil, now), "identity", doctor.Good)
 	expect(t, doctor.Identity(cert, nil, now.AddDate(0, 11, 20)), "identity", doctor.Note)
 	expect(t, doctor.Identity(cert, nil, now.AddDate(2, 0, 0)), "identity", doctor.Bad)
 	expect(t, doctor.Identity(nil, fs.ErrNotExist, now), "identity", doctor.Note)
 	expect(t, doctor.Identity(nil, errors.New("mode 0644"), now), "identity", doctor.Bad)
+
+	key := filepath.Join(t.TempDir(), "device.key")
+	for _, c := range []struct {
+		rule string
+		mode fs.FileMode
+		with *x509.Certificate
+		ok   bool
+	}{{"fits", 0o600, cert, true}, {"read by others", 0o640, cert, false}, {"another's", 0o600, other, false}} {
+		must(t, os.WriteFile(key, private, 0o600))
+		must(t, os.Chmod(key, c.mode))
+		if err := doctor.KeyFits(key, c.with); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.rule, err)
+		}
+	}
+	if err := doctor.KeyFits(key+"x", cert); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a certificate without its key: %v", err)
+	}
 
 	state := t.TempDir()
 	expect(t, doctor.Ledger(state, cert), "ledger", doctor.Note)

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,6 +65,33 @@ func Identity(cert *x509.Certificate, err error, now time.Time) []Finding {
 		return []Finding{note("identity", "", text(zh+"：证书即将到期 "+cert.NotAfter.Format(time.DateOnly), en+": it expires on "+cert.NotAfter.Format(time.DateOnly)), text("请设备管理员更新证书", "Renew the certificate"))}
 	}
 	return []Finding{good("identity", "", zh, en)}
+}
+
+// KeyFits tells whether a key file is its owner's alone and holds the key of the certificate.
+func KeyFits(name string, cert *x509.Certificate) error {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return fmt.Errorf("%s is not there: %v", name, err) // not wrapped: a certificate without its key is no new device
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s may be read by others (%s)", name, info.Mode())
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return fmt.Errorf("%s is damaged", name)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return fmt.Errorf("%s is damaged", name) // err might quote bytes of the key
+	}
+	if k, ok := key.(*ecdsa.PrivateKey); !ok || !k.PublicKey.Equal(cert.PublicKey) {
+		return fmt.Errorf("%s is not the key of the certificate beside it", name)
+	}
+	return nil
 }
 
 // Ledger reads the newest generation of the device ledger and checks its signature.

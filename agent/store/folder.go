@@ -122,7 +122,7 @@ func fromManifest(root *os.Root, id string, b []byte) (Session, error) {
 		return Session{}, fmt.Errorf("manifest.json: is of session %.40q", m.Session)
 	}
 	s := Session{
-		ID: id, Body: m.Body, Case: m.Case, Matter: m.Matter, Flags: m.Flags, Officers: m.Officers,
+		ID: id, Device: m.Device, Body: m.Body, Case: m.Case, Matter: m.Matter, Flags: m.Flags, Officers: m.Officers,
 		Trigger: m.Trigger, Reason: m.Reason, Opened: at(m.Opened.T), Closed: at(m.Closed.T), State: Sealed,
 		Channels: []Channel{}, Breaks: int64(len(m.Breaks)), Gaps: int64(len(m.Gaps)), Marks: int64(len(m.Marks)),
 		Continues: m.Continues,
@@ -262,6 +262,7 @@ func (r *logReader) open(line []byte) error {
 	if o.Type != "open" || o.Session != r.row.ID {
 		return fmt.Errorf("is %.20q of session %.40q", o.Type, o.Session)
 	}
+	r.row.Device = o.Device
 	r.row.Body, r.row.Trigger, r.row.Opened, r.row.Continues = o.Body, o.Trigger, at(o.T), o.Continues
 	return nil
 }

@@ -47,6 +47,7 @@ type Verified struct {
 // Session is one row.
 type Session struct {
 	ID        string             `json:"id"`
+	Device    evidence.Device    `json:"device"` // that recorded it; zero in rows of earlier versions
 	Body      evidence.Body      `json:"body"`
 	Case      string             `json:"case"`
 	Matter    string             `json:"matter"`

@@ -136,6 +136,7 @@ type Session struct {
 	State      string         `json:"state"` // "recording", "paused", "postroll", "sealing", "sealed", "open" (never sealed), "recovered"
 	Room       string         `json:"room"`
 	Device     string         `json:"device"`
+	Adopted    bool           `json:"adopted"` // recorded by another device, whose disk was taken in; Room and Device are of that one
 	Body       Body           `json:"body"`
 	Opened     string         `json:"opened"` // RFC 3339, UTC
 	Closed     string         `json:"closed"` // "" while open
