@@ -19,9 +19,19 @@ func TestByHand(t *testing.T) {
 	if !ok {
 		t.Fatal("docs/evidence-format.md has no section 9")
 	}
-	dir := must(filepath.Abs("testdata/golden/sessions/" + goldenID))
+	first, outside, ok := strings.Cut(section, "\n### Outside proofs\n")
+	if !ok {
+		t.Fatal("section 9 has no part about outside proofs")
+	}
+	byHand(t, goldenID, first)
+	byHand(t, goldenWitnessed, outside)
+}
+
+// byHand runs the transcripts of a text in the folder of a golden session.
+func byHand(t *testing.T, session, text string) {
+	dir := must(filepath.Abs("testdata/golden/sessions/" + session))
 	tmp := t.TempDir()
-	for i, block := range strings.Split(section, "```\n") {
+	for i, block := range strings.Split(text, "```\n") {
 		if i%2 == 0 {
 			continue
 		}
