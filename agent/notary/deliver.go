@@ -14,7 +14,7 @@ import (
 
 const (
 	deliverEvery = time.Hour        // a look at the disks without a reason
-	deliverAgain = 10 * time.Minute // while a session lacks something
+	deliverAgain = 10 * time.Minute // after a disk failed
 	lateWithin   = time.Hour        // so long after a session is complete it may get more
 	throughAge   = 72 * time.Hour   // younger sessions are looked at at each start: one may be sealed late
 )
@@ -36,12 +36,14 @@ type owed struct {
 	sealed  int64 // of its sealed line, -1 none
 	before  int64 // sizes of the last two tokens before its first head: one of them is named by its open line
 	before2 int64
+	wrote   string // the anchors that stand in its folder
 }
 
-// finish is what became of a session: done, at an uptime.
+// finish is what became of a session: done or not, at an uptime.
 type finish struct {
-	done bool
-	at   time.Duration
+	done  bool
+	at    time.Duration
+	wrote string // the anchors that stand in its folder
 }
 
 // deliver brings proofs into the folders of sealed sessions until ctx ends.
@@ -71,7 +73,7 @@ func (n *Notary) deliver(ctx context.Context) {
 		n.status.Owed = left
 		n.mu.Unlock()
 		wait := deliverEvery
-		if left > 0 || err != nil {
+		if err != nil {
 			wait = deliverAgain
 		}
 		timer.Reset(wait)
@@ -100,8 +102,7 @@ func (n *Notary) lookThrough(ctx context.Context, through *string, finished map[
 	var todo []*owed
 	for _, id := range append(ids, listed...) {
 		if !finished[id].done {
-			finished[id] = finish{}
-			todo = append(todo, &owed{id: id, head: -1, sealed: -1, before: -1, before2: -1})
+			todo = append(todo, &owed{id: id, head: -1, sealed: -1, before: -1, before2: -1, wrote: finished[id].wrote})
 		}
 	}
 	if len(todo) > 0 {
@@ -117,7 +118,7 @@ func (n *Notary) lookThrough(ctx context.Context, through *string, finished map[
 		if serr != nil {
 			err = errors.Join(err, fmt.Errorf("session %s: %w", s.id, serr))
 		}
-		if finished[s.id] = (finish{done, now}); !done {
+		if finished[s.id] = (finish{done, now, s.wrote}); !done {
 			left++
 		}
 	}
@@ -235,22 +236,32 @@ func (n *Notary) complete(ctx context.Context, s *owed) (bool, error) {
 		}
 	}
 	if s.head < 0 || s.sealed < 0 {
+		n.owes(!sealToken, false)
 		return sealToken, serr
 	}
 	want, token, cosig := n.anchorsOf(s)
-	for _, size := range want {
-		if err := n.anchor(s, size); err != nil {
-			return false, errors.Join(serr, err)
+	if all := fmt.Sprint(want); all != s.wrote {
+		for _, size := range want {
+			if err := n.anchor(s, size); err != nil {
+				return false, errors.Join(serr, err)
+			}
 		}
+		s.wrote = all
 	}
 	lacksToken, lacksCosig := tokens && !token, witnesses && !cosig
-	if lacksToken || lacksCosig {
-		n.mu.Lock()
-		n.plan.owes(lacksToken, lacksCosig)
-		n.mu.Unlock()
-		wake(n.wakeRounds)
-	}
+	n.owes(lacksToken || !sealToken, lacksCosig)
 	return sealToken && !lacksToken && !lacksCosig, serr
+}
+
+// owes lets the rounds ask for what a session lacks; what they get wakes deliver again.
+func (n *Notary) owes(token, cosig bool) {
+	if !token && !cosig {
+		return
+	}
+	n.mu.Lock()
+	n.plan.owes(token, cosig)
+	n.mu.Unlock()
+	wake(n.wakeRounds)
 }
 
 // anchorsOf chooses the anchors a session needs: the tokens it may have begun with, all that came while it ran,

@@ -67,6 +67,7 @@ const (
 	chunkLines  = 500              // of the ledger, in one message to the office
 	chunkBytes  = 96 << 10         // of them
 	chunkRetry  = 30 * time.Second // for the office to say that it has them
+	presenceGap = 5 * time.Minute  // somebody who comes in so soon after another moment is none of its own
 	awaitLate   = 5 * time.Second  // for witnesses elsewhere, after the office's own answer
 	maxRecent   = 16               // checkpoints that witnesses elsewhere may still answer
 	anchorsStep = 64               // files brought to a disk's copy of the ledger at a time
@@ -212,7 +213,7 @@ func New(o Options) *Notary {
 		n.relay = newRelay(o.Office, n.isOnline)
 		list = append(list[:len(list):len(list)], Authority{"office", n.relay.ask})
 	}
-	n.tsa = &authorities{o: &n.o, list: make([]authority, len(list)), jitter: jitter}
+	n.tsa = &authorities{o: &n.o, list: make([]authority, len(list)), jitter: jitter, online: n.isOnline}
 	for i, a := range list {
 		n.tsa.list[i].Authority = a
 	}
@@ -255,9 +256,16 @@ func (n *Notary) Run(ctx context.Context) error {
 
 // Moment tells of an event after which proofs are wanted.
 func (n *Notary) Moment(m Moment) {
+	up := n.o.Now().Up
 	n.mu.Lock()
-	n.plan.moment(n.o.Now().Up)
+	flicker := m == Presence && n.plan.wished > 0 && up-n.plan.wished < presenceGap
+	if !flicker {
+		n.plan.moment(up)
+	}
 	n.mu.Unlock()
+	if flicker {
+		return
+	}
 	wake(n.wakeRounds)
 	if m == Sealed {
 		wake(n.wakeOwed)
@@ -285,9 +293,11 @@ func (n *Notary) Connected(on bool) {
 	n.online = on
 	if on {
 		n.plan.back()
-		n.tsa.back()
 	}
 	n.mu.Unlock()
+	if on {
+		n.tsa.back()
+	}
 	if on {
 		wake(n.wakeRounds)
 		wake(n.wakeOwed)

@@ -15,6 +15,7 @@ type plan struct {
 	show     bool          // the witness is to get the newest checkpoint
 	wished   time.Duration // uptime of the last moment, periodic ones included; 0: none yet
 	shown    time.Duration // uptime at which a checkpoint was last to be shown
+	flying   job           // what is being asked for
 	conflict bool          // a witness holds another history: it is not asked any more
 
 	cosigRetry time.Duration // not before
@@ -53,7 +54,7 @@ func (p *plan) next(up, tsaRetry time.Duration, recording bool) (j job, wait tim
 		p.show, p.shown = p.witnesses, up
 	}
 	wait = min(p.wished+tokenEvery, p.shown+showEvery) - up
-	later := func(at time.Duration) { wait = min(wait, at-up) }
+	later := func(at time.Duration) { wait = min(wait, max(at-up, 0)) }
 	if p.token {
 		if j.token = up >= tsaRetry; !j.token {
 			later(tsaRetry)
@@ -76,6 +77,7 @@ func (p *plan) next(up, tsaRetry time.Duration, recording bool) (j job, wait tim
 
 // begin takes a job's wishes off: what comes while it is done is wished anew.
 func (p *plan) begin(j job) {
+	p.flying = j
 	if j.token {
 		p.token = false
 	}
@@ -87,8 +89,13 @@ func (p *plan) begin(j job) {
 	}
 }
 
-// done takes the outcome of a job. What failed is wished again.
-func (p *plan) done(j job, gotToken, gotCosig bool, up time.Duration) {
+// never is when somebody is asked again who cannot be reached: what ends that calls back.
+const never = time.Duration(1<<63 - 1)
+
+// done takes the outcome of a job. What failed is wished again. away says that no witness can be reached
+// until [plan.back].
+func (p *plan) done(j job, gotToken, gotCosig, away bool, up time.Duration) {
+	p.flying = job{}
 	if j.token && !gotToken {
 		p.token = true
 	}
@@ -100,14 +107,18 @@ func (p *plan) done(j job, gotToken, gotCosig bool, up time.Duration) {
 		return
 	}
 	p.show, p.cosig = true, p.cosig || j.named
+	if away {
+		p.cosigRetry = never
+		return
+	}
 	p.cosigWait = backoff(p.cosigWait)
 	p.cosigRetry = up + p.jitter(p.cosigWait)
 }
 
-// owes wishes for proofs that a sealed session lacks.
+// owes wishes for proofs that a sealed session lacks, unless they are on their way.
 func (p *plan) owes(token, cosig bool) {
-	p.token = p.token || token && p.tokens
-	p.cosig = p.cosig || cosig && p.witnesses
+	p.token = p.token || token && p.tokens && !p.flying.token
+	p.cosig = p.cosig || cosig && p.witnesses && !p.flying.named
 }
 
 func backoff(last time.Duration) time.Duration { return min(max(2*last, backoffMin), backoffMax) }

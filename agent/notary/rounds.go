@@ -134,7 +134,7 @@ func (n *Notary) round(ctx context.Context, j job) {
 	}
 	up := n.o.Now().Up
 	n.mu.Lock()
-	n.plan.done(j, gotToken, gotCosig, up)
+	n.plan.done(j, gotToken, gotCosig, !n.online && len(n.o.Witnesses) == 0, up)
 	n.mu.Unlock()
 	if gotToken || j.named && gotCosig {
 		wake(n.wakeOwed)

@@ -50,6 +50,7 @@ type token struct {
 type authorities struct {
 	o      *Options
 	jitter func(time.Duration) time.Duration
+	online func() bool
 
 	mu   sync.Mutex // guards list
 	list []authority
@@ -72,7 +73,7 @@ var errOffline = errors.New("no connection to the office")
 func (t *authorities) retryAt() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at := time.Duration(1<<63 - 1)
+	at := never
 	for _, a := range t.list {
 		at = min(at, a.retry)
 	}
@@ -104,6 +105,9 @@ func (t *authorities) get(ctx context.Context, imprint [sha256.Size]byte) (token
 		}
 		t.mu.Lock()
 		t.list[i].note(aerr, t.o.Now().Up, t.jitter)
+		if errors.Is(aerr, errOffline) && t.online() {
+			t.list[i].retry = 0 // it came back meanwhile
+		}
 		t.mu.Unlock()
 		if aerr == nil {
 			return got, nil
@@ -120,6 +124,8 @@ func (a *authority) note(err error, up time.Duration, jitter func(time.Duration)
 		a.retry, a.wait = 0, 0
 	case errors.Is(err, errUnwanted):
 		a.retry = up + unwanted
+	case errors.Is(err, errOffline):
+		a.retry = never
 	default:
 		a.wait = backoff(a.wait)
 		a.retry = up + jitter(a.wait)

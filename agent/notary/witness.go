@@ -183,7 +183,7 @@ func (n *Notary) showOffice(ctx context.Context, ck evidence.Checkpoint, old int
 			if c.Held != nil {
 				a.held, a.root = c.Held.Size, c.Held.Root
 			}
-			if len(a.lines) == 0 && a.held == 0 && c.Refused != "" {
+			if len(a.lines) == 0 && a.held == 0 && c.Refused != "" && c.Refused != "held" { // "held" alone: it holds nothing
 				if c.Refused == "unconfigured" {
 					return answer{}, errUnwanted
 				}
