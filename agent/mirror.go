@@ -47,8 +47,14 @@ func (a *agent) mirrorDisks() (disks []mirror.Disk) {
 	return disks
 }
 
-// recording says that the disks are needed: a session runs, or is being sealed.
+// recording says that the disks are needed: a session runs, is being sealed, or a disk that was too slow
+// for its seal is still at it.
 func (a *agent) recording() bool {
+	for _, d := range a.recorder.Disks() {
+		if d.Queued > 0 && d.Lag > time.Second {
+			return true
+		}
+	}
 	st := a.loop.State()
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -58,7 +58,7 @@ func Measure(ctx context.Context, layer durable.Layer, disk, id string, channels
 	var took []time.Duration
 	media, line := make([]byte, roundBytes), make([]byte, lineBytes)
 	for i := range media { // a disk that compresses must not have it easy
-		media[i] = byte(i * 2654435761 >> 7)
+		media[i] = byte(uint32(i) * 2654435761 >> 7)
 	}
 	begin := time.Now()
 	for range Rounds {
