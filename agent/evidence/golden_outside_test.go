@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -77,6 +78,11 @@ type outsiders struct {
 	unnamed   bool          // `open` names no token
 	noSeal    bool          // nobody saw the ledger's `sealed` line
 	amend     int           // amendments
+	late      bool          // they come after the last anchor
+	rotate    *device       // takes over the ledger before the seal; nil: nobody
+	unbridged bool          // no anchor of the old key holds the line that says so
+	again     bool          // the ledger seals the session twice, and the folder holds the second
+	key       *device       // signs amendments in place of the device; nil: the device
 }
 
 type outsideWitness struct {
@@ -212,7 +218,18 @@ func (g *golden) after() {
 	if g.out == nil {
 		return
 	}
+	if n := g.out.rotate; n != nil {
+		g.ledger.add(evidence.Key{Common: g.ledger.common("key"), SPKI: base64.StdEncoding.EncodeToString(n.signer.SPKI()), Cert: hexSum(n.cert.Raw), Use: "sign"})
+		g.ledger.sign()
+		if !g.out.unbridged {
+			g.anchor(0, false, false)
+		}
+		g.ledger.dev = n
+	}
 	g.ledgerHead()
+	if g.out.again {
+		g.ledger.add(evidence.Sealed{Common: g.ledger.common("sealed"), Session: g.id, Manifest: hexSum(nil), P7S: hexSum(nil)})
+	}
 	if g.out.noSeal {
 		g.anchor(g.out.after, g.out.tsa != nil, true)
 	}
@@ -226,19 +243,33 @@ func (g *golden) after() {
 	if g.out.sm2 != nil {
 		g.write("manifest.json.sm2", must(evidence.SignSM2(constant(5), g.files["manifest.json"].Data, g.out.sm2.key)))
 	}
-	prev := ""
+	if g.out.late {
+		g.anchor(g.out.after, g.out.tsa != nil, true)
+	}
+	g.amendments()
+	if !g.out.noSeal && !g.out.late {
+		g.anchor(g.out.after, g.out.tsa != nil, true)
+	}
+}
+
+// amendments adds what was learnt later.
+func (g *golden) amendments() {
+	prev, by := "", g.dev
+	certs := append([]*x509.Certificate{g.dev.cert}, g.chain...)
+	if g.out.key != nil {
+		by, certs = g.out.key, append([]*x509.Certificate{g.out.key.cert}, g.chain...)
+	}
 	for n := int64(1); n <= int64(g.out.amend); n++ {
 		json, p7s := must2(evidence.BuildAmendment(evidence.Amendment{Session: g.id, N: n, Manifest: hexSum(g.files["manifest.json"].Data), Prev: prev, Kind: "details",
-			T: goldenStart.Add(30 * time.Second).UnixMicro(), TE: 4000, Data: map[string]string{"case": fmt.Sprintf("某市监案〔2026〕%d号", n+1)}},
-			append([]*x509.Certificate{g.dev.cert}, g.chain...), g.dev.key))
+			T: goldenStart.Add(30 * time.Second).UnixMicro(), TE: 4000, Data: map[string]string{"case": fmt.Sprintf("某市监案〔2026〕%d号", n+1)}}, certs, by.key))
 		prev = hexSum(json)
 		g.write(evidence.AmendmentName(n), json)
 		g.write(evidence.AmendmentName(n)+".p7s", p7s)
+		if g.out.key != nil {
+			g.write(fmt.Sprintf("amendment-%d.pem", n), evidence.MarshalCertsPEM(certs...))
+		}
 		g.ledger.add(evidence.AmendRef{Common: g.ledger.common("amend"), Session: g.id, N: n, SHA256: prev})
 		g.ledger.sign()
-	}
-	if !g.out.noSeal {
-		g.anchor(g.out.after, g.out.tsa != nil, true)
 	}
 }
 

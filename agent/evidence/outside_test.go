@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,7 +56,7 @@ func newTSA(word string, f func(*x509.Certificate)) *tsa {
 // reply is what the authority answers, as it comes.
 func (a *tsa) reply(imprint [32]byte, at time.Time) []byte {
 	t := timestamp.Timestamp{HashAlgorithm: crypto.SHA256, HashedMessage: imprint[:], Time: at.UTC(), Nonce: big.NewInt(7),
-		Policy: asn1.ObjectIdentifier{1, 2, 3, 4, 1}, Accuracy: time.Second, AddTSACertificate: true, Certificates: append([]*x509.Certificate{a.root}, a.between...)}
+		Policy: asn1.ObjectIdentifier{1, 2, 3, 4, 1}, Accuracy: time.Second, AddTSACertificate: true, Certificates: append(slices.Clone(a.between), a.root)}
 	if a.change != nil {
 		a.change(&t)
 	}
@@ -128,16 +129,40 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// TestTokenEveryBit flips each bit of a token, one with a chain of three too: none is free.
+// below makes the authority's certificate anew, issued by an intermediate authority that its tokens carry.
+func (a *tsa) below(word string) *tsa {
+	between := issuing(&device{key: a.rootKey, cert: a.root}, word)
+	template := *a.cert
+	template.RawSubject, template.ExtKeyUsage = nil, nil
+	template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: tsaUsage}}
+	key := a.key.(*ecdsa.PrivateKey)
+	b := *a
+	b.cert = must(x509.ParseCertificate(must(x509.CreateCertificate(nil, &template, between.cert, &key.PublicKey, between.key))))
+	b.between = []*x509.Certificate{between.cert}
+	return &b
+}
+
+// TestTokenEveryBit flips each bit of a token: none is free. In a token with an intermediate authority's
+// certificate the worst that a flip does is that nobody trusts it.
 func TestTokenEveryBit(t *testing.T) {
 	imprint := sha256.Sum256([]byte("x"))
 	a := newTSA("tsa", nil)
-	token := a.token(imprint, goldenStart)
-	for i := range len(token) * 8 {
-		b := bytes.Clone(token)
-		b[i/8] ^= 1 << (i % 8)
-		if _, err := evidence.VerifyToken(b, imprint, []*x509.Certificate{a.root}); err == nil {
-			t.Fatalf("bit %d of byte %d is free", i%8, i/8)
+	for rule, a := range map[string]*tsa{"under its root": a, "under an intermediate authority": a.below("between")} {
+		token := a.token(imprint, goldenStart)
+		roots := []*x509.Certificate{a.root}
+		if info, err := evidence.VerifyToken(token, imprint, roots); err != nil || len(info.Chain) != 2+len(a.between) {
+			t.Fatalf("%s: %v %v", rule, info.Chain, err)
+		}
+		if n := bytes.Count(token, a.root.Raw); n != 0 {
+			t.Errorf("%s: the root is kept in the token", rule)
+		}
+		for i := range len(token) * 8 {
+			b := bytes.Clone(token)
+			b[i/8] ^= 1 << (i % 8)
+			_, err := evidence.VerifyToken(b, imprint, roots)
+			if err == nil || a.between == nil && errors.Is(err, evidence.ErrUntrusted) {
+				t.Fatalf("%s: bit %d of byte %d is free: %v", rule, i%8, i/8, err)
+			}
 		}
 	}
 }

@@ -37,6 +37,7 @@ func VerifyPlaces(places []Place, o VerifyOptions) Result {
 	v.checkLedgers()
 	v.judge()
 	v.absent()
+	v.namesakes()
 	v.result.settle()
 	return v.result
 }
@@ -289,6 +290,21 @@ func (v *verifier) absent() {
 			s.Spans = []Span{sp}
 			v.result.Sessions = append(v.result.Sessions, s)
 		}
+	}
+}
+
+// namesakes tells where two devices bear one name: each has its own key and D.
+func (v *verifier) namesakes() {
+	by := make(map[string]string)
+	for _, c := range v.copies {
+		if c.res.Signer == nil {
+			continue
+		}
+		name := c.res.Signer.Name
+		if other := by[name]; other != "" && other != c.device {
+			v.result.Notes = append(v.result.Notes, fmt.Sprintf("two devices call themselves %q: minglu:%s and minglu:%s", name, other, c.device))
+		}
+		by[name] = c.device
 	}
 }
 

@@ -32,6 +32,7 @@ var chinese = []struct{ start, zh string }{
 	{"is not the one that the ledger names", "不是台账记录的那一份补正"},
 	{"the ledger names it", "台账记有这份补正，这里却没有"},
 	{"is the certificate of a key", "设备台账从未认可这把密钥"},
+	{"two devices call", "两台设备用了同一个名称，密钥和设备号不同"},
 	{"two generations", "同一设备的两代台账相互矛盾：设备被复制，或历史有分叉"},
 	{"says that the generation", "对上一代台账的说法与上一代不符"},
 	{"when this generation began", "本代台账开始时，见证人持有的比设备多：末尾丢失，或放回了旧镜像"},
