@@ -33,6 +33,7 @@ type disk struct {
 	path  string
 	files durable.Files
 	reads chan struct{}  // one token for each file being read back
+	read  reads          // how they get on
 	bg    sync.WaitGroup // those; only run adds and waits
 	lock  diskLock       // of run
 
@@ -40,10 +41,10 @@ type disk struct {
 	ops      []op
 	queued   int64
 	wake     chan struct{}
-	busy     bool // an op is being done since started
+	busy     bool // an op or a look is being done since started
 	started  time.Duration
 	ok       bool
-	probed   bool // looked at once
+	told     bool // OnDisk knows that it failed
 	cause    string
 	id       string
 	free     int64
@@ -84,10 +85,7 @@ func (d *disk) kick() {
 
 // run executes ops until finish was called and nothing is left.
 func (d *disk) run() {
-	d.probe()
-	d.mu.Lock()
-	d.probed = true
-	d.mu.Unlock()
+	d.look()
 	d.r.diskReady()
 	retry := time.NewTicker(d.r.o.Retry)
 	defer retry.Stop()
@@ -104,16 +102,25 @@ func (d *disk) run() {
 		select {
 		case <-d.wake:
 		case <-retry.C:
-			d.mu.Lock()
-			ok := d.ok
-			d.mu.Unlock()
-			if ok {
-				d.space(0)
-			} else {
-				d.probe()
-			}
+			d.look()
 		}
 	}
+}
+
+// look measures the space of a disk that works, and tries one that does not. It may hang as any op.
+func (d *disk) look() {
+	d.mu.Lock()
+	ok := d.ok
+	d.busy, d.started = true, d.r.o.Now().Up
+	d.mu.Unlock()
+	if ok {
+		d.space(0)
+	} else {
+		d.probe()
+	}
+	d.mu.Lock()
+	d.busy = false
+	d.mu.Unlock()
 }
 
 type nextState int
@@ -165,42 +172,69 @@ func (d *disk) finish() {
 	d.kick()
 }
 
-// fail marks the disk as failed for new sessions, and t, if any, for good.
+// fail marks the disk as failed for new sessions, and t, if any, for good. It is told once.
 func (d *disk) fail(cause string, err error, t *target) {
 	d.mu.Lock()
-	was := d.ok
-	d.ok, d.cause = false, cause
+	told := d.told
+	d.ok, d.told, d.cause = false, true, cause
 	d.mu.Unlock()
 	e := DiskEvent{Disk: d.path, Failed: true, Cause: cause, Err: err}
-	if was {
+	if !told {
 		d.r.o.Log.Error("disk failed", "disk", d.path, "cause", cause, "err", err)
 		d.r.o.OnDisk(e)
 	}
 	if t != nil {
 		t.fail(e)
+		d.forget(t)
+	}
+}
+
+// forget takes the bytes that wait for a target that failed out of the queue: the disk may hang for ever.
+func (d *disk) forget(t *target) {
+	var gone []op
+	d.mu.Lock()
+	keep := d.ops[:0]
+	for _, o := range d.ops {
+		if o.target == t && o.bytes > 0 {
+			gone = append(gone, o)
+			d.queued -= o.bytes
+		} else {
+			keep = append(keep, o)
+		}
+	}
+	clear(d.ops[len(keep):])
+	d.ops = keep
+	d.mu.Unlock()
+	for _, o := range gone {
+		if o.drop != nil {
+			o.drop()
+		}
+	}
+}
+
+// watch tells of a disk that hangs while no session would.
+func (d *disk) watch(now time.Duration) {
+	d.mu.Lock()
+	told := d.told
+	d.mu.Unlock()
+	if !told && d.hung(now) {
+		d.fail("hung", fmt.Errorf("record: %s: no answer for more than %s", d.path, d.r.o.HangAfter), nil)
 	}
 }
 
 // probe finds out whether the disk can be written, and makes it ready.
 func (d *disk) probe() {
-	err := d.prepare()
-	d.mu.Lock()
-	was, first := d.ok, !d.probed
-	d.ok = err == nil
-	if err == nil {
-		d.cause = ""
-	} else {
-		d.cause = causeOf(err)
+	if err := d.prepare(); err != nil {
+		d.fail(causeOf(err), err, nil)
+		return
 	}
-	cause := d.cause
+	d.mu.Lock()
+	told := d.told
+	d.ok, d.told, d.cause = true, false, ""
 	d.mu.Unlock()
-	switch {
-	case err == nil && !was && !first:
+	if told {
 		d.r.o.Log.Info("disk is back", "disk", d.path)
 		d.r.o.OnDisk(DiskEvent{Disk: d.path})
-	case err != nil && first:
-		d.r.o.Log.Error("disk cannot be written", "disk", d.path, "cause", cause, "err", err)
-		d.r.o.OnDisk(DiskEvent{Disk: d.path, Failed: true, Cause: cause, Err: err})
 	}
 }
 
@@ -304,11 +338,47 @@ func (d *disk) wrote(took time.Duration) {
 	d.lastSync = took
 }
 
-// hung reports whether the disk has worked on one op for too long.
-func (d *disk) hung(now time.Duration) bool {
+// hung reports whether the disk has worked on one op, or waits for one piece of what it reads back, for
+// too long.
+func (d *disk) hung(now time.Duration) bool { return d.stuck(now, d.r.o.HangAfter) }
+
+func (d *disk) stuck(now, limit time.Duration) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.busy && now-d.started > d.r.o.HangAfter
+	return d.busy && now-d.started > limit || d.read.stuck(now, limit)
+}
+
+// reads are the files being read back from a disk. Safe for concurrent use.
+type reads struct {
+	mu    sync.Mutex
+	since map[*segment]time.Duration // uptime at which a piece was asked for
+}
+
+// begin notes that a piece of a segment was asked for; end that none is any more.
+func (r *reads) begin(seg *segment, now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.since == nil {
+		r.since = make(map[*segment]time.Duration)
+	}
+	r.since[seg] = now
+}
+
+func (r *reads) end(seg *segment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.since, seg)
+}
+
+func (r *reads) stuck(now, limit time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, since := range r.since {
+		if now-since > limit {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *disk) status(now time.Duration) DiskStatus {

@@ -1,13 +1,10 @@
 package record_test
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,88 +14,6 @@ import (
 	"minglu/agent/evidence"
 	"minglu/agent/record"
 )
-
-// TestOneDiskFails: whatever happens to disk A, disk B has everything, in time, and says so.
-func TestOneDiskFails(t *testing.T) {
-	cam := get(t, camera)
-	for _, tt := range []struct {
-		rule  string
-		verb  string
-		err   error // nil: hang for a minute
-		cause string
-	}{
-		{"a full disk", "write", syscall.ENOSPC, "full"},
-		{"a disk whose writes fail", "write", syscall.EIO, "io-error"},
-		{"a disk whose sync fails", "datasync", syscall.EIO, "io-error"},
-		{"a disk turned read-only", "write", syscall.EROFS, "read-only"},
-		{"a disk pulled out", "write", syscall.ENODEV, "unplugged"},
-		{"a disk that hangs for a minute", "datasync", nil, "hung"},
-	} {
-		t.Run(tt.rule, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l := new(durabletest.Layer)
-				var mu sync.Mutex
-				bad, a := false, ""
-				l.Before = func(op durabletest.Op) error {
-					mu.Lock()
-					hit := bad && op.Verb == tt.verb && strings.HasPrefix(op.Name, a+"/sessions")
-					mu.Unlock()
-					if hit && tt.err == nil {
-						time.Sleep(time.Minute)
-					}
-					if hit {
-						return tt.err
-					}
-					return nil
-				}
-				r := start(t, 2, func(o *record.Options) { o.Layer, o.HangAfter = l, 2*time.Second })
-				a = r.disks[0]
-				s := r.open(sessionID, "face")
-				zero := r.up()
-				begun := time.Now()
-				r.play(s, zero, part{ch: "face", clip: cam, to: time.Second, run: 1})
-				mu.Lock()
-				bad = true
-				mu.Unlock()
-				r.play(s, zero, part{ch: "face", clip: cam, from: time.Second, to: 6 * time.Second, run: 1})
-				if d := time.Since(begun); d > 6100*time.Millisecond {
-					t.Errorf("delivering 6 s took %s: something waited for a disk", d)
-				}
-				if q := r.rec.Disks()[0].Queued; q > record.DefaultQueueBytes {
-					t.Errorf("%d bytes wait for the bad disk", q)
-				}
-				sealed := r.seal(s, "button")
-				if sealed.Err != nil || fmt.Sprint(sealed.Disks) != fmt.Sprint(r.disks[1:]) || len(sealed.Failed) != 1 || sealed.Failed[0].Cause != tt.cause {
-					t.Fatalf("sealed %+v\n%s", sealed, r.logs)
-				}
-				if sealed.Took > 5*time.Second {
-					t.Errorf("sealing took %s", sealed.Took)
-				}
-				mu.Lock()
-				bad = false
-				mu.Unlock()
-				r.check(r.disks[1], sessionID, 0)
-				if k := r.kinds(r.disks[1], sessionID); k["fault"] != 1 {
-					t.Errorf("lines %v, want a fault", k)
-				}
-				// The disk mends, and the next session is on both again.
-				time.Sleep(time.Minute + 2*record.DefaultRetry)
-				synctest.Wait()
-				if st := r.rec.Disks()[0]; !st.OK {
-					t.Errorf("disk is not back: %+v\n%s", st, r.logs)
-				}
-				s = r.open("20260301T020000Z-0123abcd", "face")
-				if sealed := r.seal(s, "button"); len(sealed.Disks) != 2 {
-					t.Errorf("the next session: %+v", sealed)
-				}
-				if len(r.events) != 2 || !r.events[0].Failed || r.events[1].Failed {
-					t.Errorf("events %+v", r.events)
-				}
-				r.stop()
-			})
-		})
-	}
-}
 
 // TestDiskForgets: a disk that gives back other bytes than were written is found out when its segments
 // are read back, and the digests of the log are those of the other.
@@ -173,53 +88,6 @@ func TestClockStep(t *testing.T) {
 			t.Errorf("gaps %+v", g)
 		}
 		r.check(r.disks[0], sessionID, 0)
-	})
-}
-
-func TestLastDiskFails(t *testing.T) {
-	cam := get(t, camera)
-	synctest.Test(t, func(t *testing.T) {
-		l := new(durabletest.Layer)
-		var mu sync.Mutex
-		bad := false
-		l.Before = func(op durabletest.Op) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if bad && op.Verb == "write" {
-				return syscall.EIO
-			}
-			return nil
-		}
-		r := start(t, 1, func(o *record.Options) { o.Layer = l })
-		s := r.open(sessionID, "face")
-		zero := r.up()
-		r.play(s, zero, part{ch: "face", clip: cam, to: time.Second, run: 1})
-		mu.Lock()
-		bad = true
-		mu.Unlock()
-		r.play(s, zero, part{ch: "face", clip: cam, from: time.Second, to: 2 * time.Second, run: 1})
-		synctest.Wait()
-		select {
-		case <-s.Failed():
-		default:
-			t.Error("the session does not say that it failed")
-		}
-		if sealed := r.seal(s, "button"); sealed.Err == nil {
-			t.Errorf("sealed %+v", sealed)
-		}
-		if _, err := r.rec.Open(r.opening("20260301T020000Z-0123abcd")); !errors.Is(err, record.ErrNoDisk) {
-			t.Errorf("open: %v, want ErrNoDisk", err)
-		}
-		mu.Lock()
-		bad = false
-		mu.Unlock()
-		time.Sleep(2 * record.DefaultRetry)
-		synctest.Wait()
-		s = r.open("20260301T020000Z-0123abcd")
-		if sealed := r.seal(s, "button"); sealed.Err != nil {
-			t.Errorf("after the disk came back: %+v", sealed)
-		}
-		r.stop()
 	})
 }
 

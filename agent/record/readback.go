@@ -23,6 +23,8 @@ type digests struct{ sha256, sm3 string }
 // the media is on purpose: what is signed as the file's digest is what the disk gives back.
 func (t *target) readBack(seg *segment, index []byte) (digests, error) {
 	name := filepath.Join(t.dir, seg.file)
+	asked := func() { t.d.read.begin(seg, t.d.r.o.Now().Up) } // the disk may hang
+	asked()
 	h, err := t.d.r.o.Layer.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
 		return digests{}, fmt.Errorf("record: read back: %w", err)
@@ -54,6 +56,7 @@ func (t *target) readBack(seg *segment, index []byte) (digests, error) {
 		part.Reset()
 		for n > 0 {
 			p := buf[:min(n, int64(len(buf)))]
+			asked()
 			if _, err := h.ReadAt(p, off); err != nil {
 				return fmt.Errorf("record: read back: %w", err)
 			}

@@ -10,6 +10,8 @@ import (
 // stopGrace is how long Run waits for a disk that hangs: a system call on a dead disk cannot be interrupted.
 const stopGrace = 3 * time.Second
 
+const watchEvery = time.Second
+
 // Recorder writes sessions to disks. Its methods are safe for concurrent use.
 type Recorder struct {
 	o     Options
@@ -52,7 +54,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	for _, d := range r.disks {
 		disks.Go(d.run)
 	}
-	<-ctx.Done()
+	r.watch(ctx)
 	r.mu.Lock()
 	r.stopped = true
 	close(r.stop)
@@ -77,18 +79,31 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}
 }
 
-// anyHung reports whether a disk has worked on one op for longer than limit.
+// anyHung reports whether a disk has worked on one thing for longer than limit.
 func (r *Recorder) anyHung(limit time.Duration) bool {
 	now := r.o.Now().Up
 	for _, d := range r.disks {
-		d.mu.Lock()
-		hung := d.busy && now-d.started > limit
-		d.mu.Unlock()
-		if hung {
+		if d.stuck(now, limit) {
 			return true
 		}
 	}
 	return false
+}
+
+// watch looks after disks until ctx ends: one may hang while no session writes to it.
+func (r *Recorder) watch(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			for _, d := range r.disks {
+				d.watch(r.o.Now().Up)
+			}
+		}
+	}
 }
 
 func (r *Recorder) diskReady() {

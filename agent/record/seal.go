@@ -106,6 +106,7 @@ func (d *disk) readInBackground(t *target, r *reading) {
 			return
 		}
 		sum, err := t.readBack(r.seg, r.index)
+		d.read.end(r.seg)
 		t.s.post(msg{kind: msgReadBack, target: t, read: r, sum: sum, err: err})
 	})
 }
