@@ -52,6 +52,8 @@ type Reading struct {
 	Source string        // who vouches for Error: "chrony", "kernel", "unverified"
 	Up     time.Duration // uptime at T
 	Epoch  int64         // clock epoch, from 1; each step of the wall clock begins another
+	// Stratum as the source tells it (RFC 5905 3), 0 unknown.
+	Stratum int
 
 	// BeforeFloor says that T cannot be right: it lies before a time that has certainly passed.
 	// Error is -1 then.
@@ -98,13 +100,14 @@ type Clock struct {
 
 // state is what a reading is made of beside the two clocks. It is never changed, only replaced.
 type state struct {
-	epoch  int64
-	offset time.Duration // wall − uptime as Unix ns, at the start of the epoch
-	floor  time.Time
-	at     time.Duration // uptime of floor and err
-	err    time.Duration // -1 unknown
-	polled time.Duration // uptime of err
-	source string
+	epoch   int64
+	offset  time.Duration // wall − uptime as Unix ns, at the start of the epoch
+	floor   time.Time
+	at      time.Duration // uptime of floor and err
+	err     time.Duration // -1 unknown
+	polled  time.Duration // uptime of err
+	source  string
+	stratum int
 }
 
 // New returns a clock that is unverified until [Clock.Poll] or [Clock.Run] has asked its sources.
@@ -161,7 +164,7 @@ func (c *Clock) Now() Reading {
 }
 
 func (s *state) reading(wall time.Time, up time.Duration) Reading {
-	r := Reading{T: wall, Error: s.err, Source: s.source, Up: up, Epoch: s.epoch, BeforeFloor: wall.Before(s.floor)}
+	r := Reading{T: wall, Error: s.err, Source: s.source, Up: up, Epoch: s.epoch, Stratum: s.stratum, BeforeFloor: wall.Before(s.floor)}
 	if r.BeforeFloor {
 		r.Error = -1
 	} else if r.Error >= 0 {
@@ -214,7 +217,7 @@ func (c *Clock) checkLocked() (*state, time.Time, time.Duration) {
 	if c.stepped(&next, wall, up) {
 		by := since(wall, up) - next.offset
 		next.epoch, next.offset = next.epoch+1, next.offset+by
-		next.err, next.source, next.polled = -1, SourceUnverified, up
+		next.err, next.source, next.stratum, next.polled = -1, SourceUnverified, 0, up
 		c.pending = append(c.pending, Step{By: by, Reading: next.reading(wall, up)})
 		c.wake()
 	}
@@ -269,7 +272,7 @@ func (c *Clock) Poll(ctx context.Context) Reading {
 	if est.Source != next.source {
 		c.o.Log.Info("clock source", "source", est.Source, "error", est.Error, "why", err)
 	}
-	next.err, next.source, next.polled = est.Error, est.Source, up
+	next.err, next.source, next.stratum, next.polled = est.Error, est.Source, est.Stratum, up
 	if f := wall.Add(-est.Error - floorMargin); est.Error >= 0 && f.After(next.floor) {
 		next.floor, next.at = f, up
 	}

@@ -17,6 +17,9 @@ import (
 type Estimate struct {
 	Error  time.Duration // the clock is off by no more than this
 	Source string
+	// Stratum of the system clock (RFC 5905 3): 1 is a clock itself, each step over the network one more; 0
+	// unknown.
+	Stratum int
 }
 
 // Source asks once. An error wrapping [ErrUnverified] is an answer: the clock is not synchronised,
@@ -60,7 +63,7 @@ func trackingError(t *chrony.Tracking) (Estimate, error) {
 	if !(s >= 0 && s < 1e6) {
 		return Estimate{}, fmt.Errorf("clock: chrony: root distance of %g s: %w", s, ErrUnverified)
 	}
-	return Estimate{Error: max(time.Duration(s*1e9), time.Microsecond), Source: SourceChrony}, nil
+	return Estimate{Error: max(time.Duration(s*1e9), time.Microsecond), Source: SourceChrony, Stratum: int(t.Stratum)}, nil
 }
 
 func tracking(ctx context.Context, addr string) (*chrony.ReplyTracking, error) {

@@ -165,6 +165,8 @@ func Catalogue() []Fault {
 			Text{"请设备管理员检查系统盘，并与监管端核对会话列表", "Ask the equipment manager to check the system disk and to compare the list of sessions with the office"}},
 		{"witness.conflict", Warning, Text{"见证服务持有的台账与本机不一致，录制不受影响", "A witness holds another history of this device's ledger; recording is not affected"},
 			Text{"请设备管理员查明：系统盘是否被恢复过、是否有另一台设备使用同一身份；重启本机后台账另起一代", "Ask the equipment manager: was the system disk set back, does another device use this identity? The ledger begins anew when this board restarts"}},
+		{"timeserver.failed", Warning, Text{"本机不能为摄像机授时", "This board cannot give time to the cameras"},
+			Text{"请设备管理员检查 agent.yaml 的 ntp.listen：端口是否被占用，地址是否属于本机", "Ask the equipment manager to check ntp.listen in agent.yaml: is the port taken, is the address this board's?"}},
 		{"timestamp.late", Warning, Text{"超过一天未取得可信时间戳，录制不受影响", "No outside time stamp for more than a day; recording is not affected"},
 			Text{"请检查网络和时间戳服务；恢复后自动补取", "Check the network and the time-stamp service; what is missing is fetched by itself"}},
 	}
