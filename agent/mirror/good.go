@@ -20,7 +20,7 @@ import (
 var (
 	sessionID = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$`)
 	// extraFile is what may be added to a session after its seal, by its name.
-	extraFile = regexp.MustCompile(`^(manifest\.json\.(tsr|sm2)|amendment-[0-9]+\.json(\.p7s|\.tsr)?|recovery-[0-9]+\.jsonl|tokens/anchor-[0-9]+\.json)$`)
+	extraFile = regexp.MustCompile(`^(manifest\.json\.(tsr|sm2)|amendment-[0-9]+\.(json(\.p7s|\.tsr)?|pem)|recovery-[0-9]+\.jsonl|tokens/anchor-[0-9]+\.json)$`)
 )
 
 const (
@@ -52,9 +52,8 @@ type want struct {
 
 // good is what a session consists of, by its signed manifest.
 type good struct {
-	manifest []byte
-	wants    []want
-	log      []byte // log.jsonl, whole
+	wants []want
+	log   []byte // log.jsonl, whole
 }
 
 // list reads the names and sizes of a session on a disk. A folder that is not there is no error.

@@ -130,6 +130,7 @@ func TestCopies(t *testing.T) {
 	}{
 		{rule: "a session that is on one disk only is copied whole", session: session, same: true},
 		{rule: "so is one that recovery sealed, with aside/ and its recovery file", session: cut, same: true},
+		{rule: "and one with tokens, a chain, SM2 and an amendment", session: "20260301T063000Z-0123abd2", same: true},
 		{rule: "a copy cut short in its middle is completed, and nothing of it needs keeping", session: session, same: true,
 			before: func(t *testing.T, a, b mirror.Disk) { partial(t, b, session) }},
 		{rule: "a torn tail of the log is kept aside", session: session, same: true, kept: "log.jsonl.1",

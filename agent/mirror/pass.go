@@ -42,7 +42,7 @@ func (m *Mirror) Completes(session string) bool {
 		}
 	}
 	r := &Report{}
-	j, _, err := m.look(disks, session, r)
+	j, _, err := m.look(context.Background(), disks, session, r, false)
 	return err == nil && j != nil && len(j.lacking) > 0 && len(r.Foreign) == 0
 }
 
@@ -50,7 +50,7 @@ func (m *Mirror) run(ctx context.Context, write bool) Report {
 	m.pass.Lock()
 	defer m.pass.Unlock()
 	r := &Report{}
-	jobs, check := m.survey(ctx, r)
+	jobs, check := m.survey(ctx, r, write)
 	if write {
 		m.tell(r)
 		m.work(ctx, r, jobs, check)
@@ -70,8 +70,8 @@ func (m *Mirror) tell(r *Report) {
 }
 
 // survey lists the sessions: those with something to copy, oldest first, and those whose copies have the
-// right sizes and were not read yet.
-func (m *Mirror) survey(ctx context.Context, r *Report) (jobs, check []*job) {
+// right sizes and were not read yet. deep allows media to be read where nothing else tells what is right.
+func (m *Mirror) survey(ctx context.Context, r *Report, deep bool) (jobs, check []*job) {
 	var disks []Disk
 	ids := make(map[string]bool)
 	for _, d := range m.o.Disks() {
@@ -99,7 +99,10 @@ func (m *Mirror) survey(ctx context.Context, r *Report) (jobs, check []*job) {
 		if m.o.InUse(id) {
 			continue
 		}
-		j, stamp, err := m.look(disks, id, r)
+		j, stamp, err := m.look(ctx, disks, id, r, deep)
+		if stopped(r, ctx, err) {
+			break
+		}
 		if err != nil {
 			m.o.Log.Warn("mirror: session is left out", "session", id, "err", err)
 			continue
@@ -113,7 +116,7 @@ func (m *Mirror) survey(ctx context.Context, r *Report) (jobs, check []*job) {
 			check = append(check, j)
 		}
 	}
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && !r.Waiting {
 		m.seen = fresh // of sessions that are gone nothing is remembered
 	}
 	return jobs, check
@@ -136,7 +139,7 @@ func (m *Mirror) present(d Disk) error {
 
 // look finds out how a session stands. j is nil where there is nothing to do; stamp is then what is to be
 // remembered of it.
-func (m *Mirror) look(disks []Disk, id string, r *Report) (j *job, stamp string, err error) {
+func (m *Mirror) look(ctx context.Context, disks []Disk, id string, r *Report, deep bool) (j *job, stamp string, err error) {
 	j = &job{session: id}
 	for _, d := range disks {
 		f, err := m.list(d, id)
@@ -150,7 +153,7 @@ func (m *Mirror) look(disks []Disk, id string, r *Report) (j *job, stamp string,
 		r.Sessions++
 		return nil, stamp, nil
 	}
-	if err := m.judge(j, r); err != nil || j.good == nil {
+	if err := m.judge(ctx, j, r, deep); err != nil || j.good == nil {
 		return nil, "", err
 	}
 	r.Sessions++
@@ -167,10 +170,7 @@ func (m *Mirror) look(disks []Disk, id string, r *Report) (j *job, stamp string,
 
 // judge finds the signed manifest of a session and leaves the copies that tell the same story in
 // j.copies. Without one j.good stays nil: the session is not sealed, which is recovery's work.
-func (m *Mirror) judge(j *job, r *Report) error {
-	foreign := func(f *folder, why string) {
-		r.Foreign = append(r.Foreign, Copy{Session: j.session, Disk: f.disk.ID, Dir: f.disk.Dir, Why: why})
-	}
+func (m *Mirror) judge(ctx context.Context, j *job, r *Report, deep bool) error {
 	var (
 		v        *evidence.Manifest
 		manifest []byte
@@ -190,18 +190,26 @@ func (m *Mirror) judge(j *job, r *Report) error {
 				return err
 			}
 		case string(b) != string(manifest):
-			foreign(f, "it was sealed with another manifest than the copy on disk "+first.disk.ID)
+			r.Foreign = append(r.Foreign, Copy{Session: j.session, Disk: f.disk.ID, Dir: f.disk.Dir,
+				Why: "it was sealed with another manifest than the copy on disk " + first.disk.ID})
 			j.copies = slices.DeleteFunc(j.copies, func(o *folder) bool { return o == f })
 		}
 	}
 	if v == nil {
 		return nil
 	}
+	if grown(v, j.copies) {
+		g, err := m.asItIs(ctx, j, deep)
+		if err != nil {
+			return err
+		}
+		return m.agree(j, r, g)
+	}
 	wants, err := wantsOf(v, manifest, p7s, j.copies)
 	if err != nil {
 		return err
 	}
-	g := &good{manifest: manifest, wants: wants}
+	g := &good{wants: wants}
 	for _, f := range j.copies { // the log is short: read it whole
 		b, err := m.read(f.path(logFile), evidence.MaxLog)
 		if err == nil && slices.ContainsFunc(v.Logs, func(l evidence.LogDigest) bool { return l.File == logFile && l.SHA256 == digestOf(b) }) {
@@ -212,6 +220,11 @@ func (m *Mirror) judge(j *job, r *Report) error {
 	if g.log == nil {
 		return fmt.Errorf("no copy holds the log that %s names: verify the session", manifestFile)
 	}
+	return m.agree(j, r, g)
+}
+
+// agree leaves out the copies whose log is not the beginning of the good one.
+func (m *Mirror) agree(j *job, r *Report, g *good) error {
 	for _, f := range slices.Clone(j.copies) {
 		b, err := m.read(f.path(logFile), evidence.MaxLog)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -221,7 +234,7 @@ func (m *Mirror) judge(j *job, r *Report) error {
 			return fmt.Errorf("disk %s: %w", f.disk.Dir, err)
 		}
 		if why := strange(b, g.log); why != "" {
-			foreign(f, why)
+			r.Foreign = append(r.Foreign, Copy{Session: j.session, Disk: f.disk.ID, Dir: f.disk.Dir, Why: why})
 			j.copies = slices.DeleteFunc(j.copies, func(o *folder) bool { return o == f })
 		}
 	}
