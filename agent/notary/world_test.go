@@ -46,6 +46,8 @@ type world struct {
 	opts   Options
 	stop   context.CancelFunc
 	done   chan error
+	layer  durable.Layer
+	byHand bool // the test makes the rounds itself
 
 	tsa    *tsa.Server // of the office
 	office office
@@ -67,6 +69,7 @@ type office struct {
 
 	mu       sync.Mutex // guards what follows
 	online   bool
+	delay    time.Duration
 	deaf     bool // gets everything, answers nothing
 	held     map[string]report.Held
 	lines    map[string][]string
@@ -86,7 +89,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, state: t.TempDir(), began: time.Now(), sessions: map[string]map[string][]byte{}, faults: map[string]bool{}, clock: 10 * time.Millisecond}
+	w := &world{t: t, state: t.TempDir(), began: time.Now(), sessions: map[string]map[string][]byte{}, faults: map[string]bool{}, clock: 10 * time.Millisecond, layer: noSync{}}
 	if w.signer, err = evidence.NewSigner(key); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +101,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.office = office{w: w, key: wkey, held: map[string]report.Held{}, lines: map[string][]string{}}
+	w.office = office{w: w, key: wkey, delay: 50 * time.Millisecond, held: map[string]report.Held{}, lines: map[string][]string{}}
 	w.opts = Options{
 		Device: "room-1", Sessions: sessions{w}, Trust: w.trust, Now: w.now, Office: w.office.take, Relay: true, Witness: true,
 		Recording: func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.running != "" },
@@ -143,7 +146,7 @@ func (w *world) trust() *evidence.Trust {
 func (w *world) start() (opened ledger.Opened) {
 	w.t.Helper()
 	var err error
-	w.l, opened, err = ledger.Open(ledger.Options{State: w.state, Device: w.device, Signer: w.signer, Now: w.now, Boot: "b", Layer: noSync{}, Log: w.opts.Log})
+	w.l, opened, err = ledger.Open(ledger.Options{State: w.state, Device: w.device, Signer: w.signer, Now: w.now, Boot: "b", Layer: w.layer, Log: w.opts.Log})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -152,7 +155,11 @@ func (w *world) start() (opened ledger.Opened) {
 	w.n = New(o)
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop, w.done = stop, make(chan error, 1)
-	go func() { w.done <- w.n.Run(ctx) }()
+	run := w.n.Run
+	if w.byHand {
+		run = func(ctx context.Context) error { w.n.feedLines(ctx); return ctx.Err() }
+	}
+	go func() { w.done <- run(ctx) }()
 	w.n.Connected(w.office.isOnline())
 	return opened
 }
@@ -359,7 +366,7 @@ func (o *office) take(m report.Message) error {
 		}
 		k, answer = report.KindTimestamp, a
 	}
-	o.send(k, answer, 50*time.Millisecond)
+	o.send(k, answer, o.delay)
 	return nil
 }
 
