@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -42,8 +43,7 @@ type authority struct {
 	serverConf *tls.Config
 }
 
-// openAuthority opens the authority and its device API, if there are. refused tells the office of what
-// the API refused, changed that there are other certificates.
+// openAuthority opens the authority, if there is one.
 func openAuthority(cfg *config.Config, log *slog.Logger) (*authority, error) {
 	a := &authority{cfg: cfg}
 	c, err := openCA(cfg, log)
@@ -55,6 +55,9 @@ func openAuthority(cfg *config.Config, log *slog.Logger) (*authority, error) {
 		return nil, &usageError{err}
 	}
 	a.CA = c
+	if a.stamper, err = openStamper(cfg); err != nil {
+		return nil, err
+	}
 	a.serverConf, err = c.Serve(hostsOf(cfg))
 	return a, err
 }
@@ -135,7 +138,8 @@ func (a *authority) names(registered func() []string) func() []string {
 	}
 }
 
-// openAPI makes the device API, if the configuration has one. mqtt tells the broker's address.
+// openAPI makes the device API, if the configuration has one. mqtt tells the broker's address, refused
+// tells the office of what the API refused, changed that there are other certificates.
 func (a *authority) openAPI(log *slog.Logger, mqtt func() string, refused func(device, why, detail string), changed func()) (err error) {
 	if a.cfg.DevicesAPI == nil {
 		return nil
@@ -145,8 +149,11 @@ func (a *authority) openAPI(log *slog.Logger, mqtt func() string, refused func(d
 	a.api, err = enrol.New(enrol.Options{Listen: a.cfg.DevicesAPI.Listen, TLS: conf, CA: a.CA, Codes: enrol.Codes{File: filepath.Join(a.cfg.State, codesFile)},
 		Hold: users.NewHoldOff(users.FreeFailures, time.Now), Refused: refused, Changed: changed, Log: log,
 		MQTT: func() string {
-			_, port, err := net.SplitHostPort(mqtt())
-			if err != nil || a.cfg.MQTT.TLS == nil {
+			host, port, err := net.SplitHostPort(mqtt())
+			switch {
+			case a.cfg.MQTT.URL != "" && strings.HasPrefix(a.cfg.MQTT.URL, "mqtts:") && err == nil:
+				return net.JoinHostPort(host, port) // a broker elsewhere
+			case err != nil || a.cfg.MQTT.TLS == nil || a.cfg.MQTT.URL != "":
 				return ""
 			}
 			return port

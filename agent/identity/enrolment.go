@@ -24,7 +24,7 @@ import (
 // Office is where a device is enrolled.
 type Office struct {
 	API  string          // host:port of its device API
-	MQTT string          // port of its broker over TLS, "" if it has none
+	MQTT string          // port of its broker over TLS, host:port where that is elsewhere, "" if it has none
 	Name string          // common name of the certificates
 	TLS  tls.Certificate // the device's, for the office
 	Root *x509.Certificate

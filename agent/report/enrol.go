@@ -56,7 +56,7 @@ type Enrolled struct {
 	Root     []byte   `json:"root"`
 	SM2      []byte   `json:"sm2,omitempty"`
 	SM2Chain [][]byte `json:"sm2_chain,omitempty"` // above SM2, root included
-	MQTT     string   `json:"mqtt,omitempty"`      // port of the office's MQTT over TLS, "" if it has none
+	MQTT     string   `json:"mqtt,omitempty"`      // port of the office's MQTT over TLS, host:port where that is elsewhere, "" if it has none
 }
 
 // Where a device stands with the office's authority.
