@@ -52,6 +52,12 @@ func TestGrades(t *testing.T) {
 		{"the device's clock is an hour behind the world", func(s *script) {
 			s.out.before, s.out.during, s.out.after = time.Hour, time.Hour+time.Second, time.Hour+time.Minute
 		}, nil, 0, 1, "the device's clock says"},
+		{"another authority", nil, func(m fstest.MapFS) {
+			m["ca/root.pem"] = &fstest.MapFile{Data: evidence.MarshalCertsPEM(newAuthority("other").cert)}
+		}, 0, 0, "none of the trust anchors"},
+		{"the certificate expired before the token over the seal", func(s *script) { s.dev = until(s.dev, 30*time.Second) }, nil, 0, 0, "expired"},
+		{"it expired after it", func(s *script) { s.dev = until(s.dev, 90*time.Second) }, nil, 0, 3, ""},
+		{"it expired after what the session claims, and nobody outside says more", func(s *script) { s.dev, s.out.noSeal = until(s.dev, 30*time.Second), true }, nil, 0, 1, "bounds the seal"},
 		{"a clock off by less than its error and a minute", func(s *script) { s.out.before, s.out.during = 50*time.Second, 55*time.Second }, nil, 0, 3, ""},
 	} {
 		s := witnessedScript()
@@ -63,6 +69,14 @@ func TestGrades(t *testing.T) {
 			t.Errorf("%s: exit %d grade %d, want %d and %q in\n%s", tt.rule, r.Exit, r.Sessions[0].Grade, tt.grade, tt.says, asJSON(t, r))
 		}
 	}
+}
+
+// until is the device with a certificate that ends a while after the session's start.
+func until(dev *device, end time.Duration) *device {
+	template, d := *dev.cert, *dev
+	template.NotAfter = goldenStart.Add(end)
+	d.cert = must(x509.ParseCertificate(must(x509.CreateCertificate(nil, &template, goldenIssuing.cert, &dev.key.PublicKey, goldenIssuing.key))))
+	return &d
 }
 
 // TestRevocation: the outside time over the seal decides what a revocation touches (V18).
