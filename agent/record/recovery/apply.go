@@ -38,7 +38,28 @@ func (j *job) apply(st *state, p *plan) error {
 			return err
 		}
 	}
+	if err := j.here(p); err != nil {
+		return err
+	}
 	return j.mirrorCerts()
+}
+
+// here holds that all media the recovery file is about to name is on some disk.
+func (j *job) here(p *plan) error {
+	for _, t := range p.targets {
+		var longest int64
+		for _, c := range j.copies {
+			size, err := sizeOf(c.path(t.seg.File))
+			if err != nil {
+				return err
+			}
+			longest = max(longest, size)
+		}
+		if longest < t.end {
+			return fmt.Errorf("%s ends at %d, want %d", t.seg.File, longest, t.end)
+		}
+	}
+	return nil
 }
 
 // of does a step for each piece of a copy.
@@ -134,8 +155,8 @@ func (j *job) aside(st *state, pc piece) error {
 	if err := pc.c.files.Mkdir(dir); err != nil {
 		return err
 	}
-	name := fmt.Sprintf("%s@%d-%.16s.%s", pc.file, pc.off, sum, pc.why)
-	return j.stream(pc.c.files, filepath.Join(dir, name), io.NewSectionReader(f, pc.off, pc.len))
+	name := fmt.Sprintf("%s@%d-%.16s.%s", filepath.Base(pc.file), pc.off, sum, pc.why)
+	return j.stream(pc.c.files, filepath.Join(dir, name), io.NewSectionReader(f, pc.off, pc.len), pc.c.files.RenameNew)
 }
 
 // cut takes the piece away from its file.
@@ -194,11 +215,11 @@ func (j *job) mirror(from, to *replica, name string) error {
 	if err := to.files.Mkdir(filepath.Dir(to.path(name))); err != nil {
 		return err
 	}
-	return j.stream(to.files, to.path(name), io.NewSectionReader(f, 0, size))
+	return j.stream(to.files, to.path(name), io.NewSectionReader(f, 0, size), to.files.RenameNew)
 }
 
-// stream is durable's CreateSame for bytes that need not fit in memory.
-func (j *job) stream(files durable.Files, name string, in *io.SectionReader) (err error) {
+// stream is durable's CreateSame, or Replace, for bytes that need not fit in memory.
+func (j *job) stream(files durable.Files, name string, in *io.SectionReader, rename func(from, to string) error) (err error) {
 	tmp := filepath.Join(files.Tmp, filepath.Base(name)+".tmp") // one Run at a time: no two have this name
 	if err := files.Remove(tmp); err != nil {
 		return err
@@ -211,7 +232,7 @@ func (j *job) stream(files durable.Files, name string, in *io.SectionReader) (er
 	if err = errors.Join(err, out.Close()); err != nil {
 		return err
 	}
-	err = files.RenameNew(tmp, name)
+	err = rename(tmp, name)
 	if errors.Is(err, fs.ErrExist) { // made before a cut: its name has the digest
 		err = errors.Join(files.Remove(tmp), files.SyncDir(filepath.Dir(name)))
 	}
@@ -280,21 +301,13 @@ func (j *job) fill(out *durable.File, t *target, c *replica) error {
 	return nil
 }
 
-// completeLogs gives the copy the source's signed lines and the recovery files it lacks.
+// completeLogs gives the copy the source's signed lines and the recovery files it lacks. The log is
+// exchanged whole: were many signed lines appended at once, a cut could leave some and lose others before
+// them, which is how a log looks that somebody altered.
 func (j *job) completeLogs(st *state, c *replica) error {
 	data := st.logs[0].Data
-	name := c.path("log.jsonl")
 	if c.tail < int64(len(data)) {
-		out, err := c.files.Append(name)
-		if err != nil {
-			return err
-		}
-		if out.Size() != c.tail {
-			err = fmt.Errorf("log.jsonl is %d bytes long, want %d: is another agent running?", out.Size(), c.tail)
-		} else {
-			err = j.appendTo(out, io.NewSectionReader(bytes.NewReader(data), c.tail, int64(len(data))-c.tail))
-		}
-		if err = errors.Join(err, out.Close()); err != nil {
+		if err := j.stream(c.files, c.path("log.jsonl"), io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data))), c.files.Rename); err != nil {
 			return err
 		}
 	}

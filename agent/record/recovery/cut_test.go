@@ -183,7 +183,7 @@ func copyDisks(t testing.TB, disks []recovery.Disk) []recovery.Disk {
 	t.Helper()
 	var out []recovery.Disk
 	for _, d := range disks {
-		c := recovery.Disk{ID: d.ID, Dir: t.TempDir()}
+		c := recovery.Disk{ID: d.ID, Dir: states(t)}
 		must(t, os.CopyFS(c.Dir, os.DirFS(d.Dir)))
 		out = append(out, c)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"minglu/agent/evidence"
 )
@@ -99,24 +100,74 @@ func (j *job) whole(st *state) error {
 }
 
 // sealedLogs are those that the manifest is derived from: the manifest of a session that was sealed
-// before a late tail stays what it was.
-func (j *job) sealedLogs(st *state) []evidence.LogFile {
+// before a late tail stays what it was. Where the ledger knows its digest, that tells.
+func (j *job) sealedLogs(st *state, certs []evidence.FileDigest) ([]evidence.LogFile, error) {
+	if want, ok := j.known.sealed[j.id]; ok {
+		for n := 1; n <= len(st.logs); n++ {
+			named := &evidence.Manifest{Logs: make([]evidence.LogDigest, n)}
+			logs := evidence.SealedLogs(st.logs, named)
+			if m, err := evidence.DeriveManifest(logs, certs); err == nil {
+				if b, err := m.Marshal(); err == nil && digest(b) == want[0] {
+					return logs, nil
+				}
+			}
+		}
+		return nil, &stop{Damaged, "the ledger sealed another manifest: left alone"}
+	}
 	for _, c := range j.copies {
 		b, err := readFile(c.path("manifest.json"), maxManifestBytes)
 		if err != nil {
 			continue
 		}
 		if m, err := evidence.ParseManifest(b); err == nil {
-			return evidence.SealedLogs(st.logs, m)
+			return evidence.SealedLogs(st.logs, m), nil
 		}
 	}
-	return st.logs
+	return st.logs, nil
+}
+
+// sealFirst has the ledger name the seal that a late tail comes after, before any other copy gets the
+// recovery file it was made from: a start with such a copy alone could else make a second one.
+func (j *job) sealFirst(st *state) error {
+	if _, ok := j.known.sealed[j.id]; ok {
+		return nil
+	}
+	i := slices.IndexFunc(j.copies, func(c *replica) bool { _, err := os.Lstat(c.path("manifest.json")); return err == nil })
+	if i < 0 {
+		return nil
+	}
+	c := j.copies[i]
+	manifest, err := readFile(c.path("manifest.json"), maxManifestBytes)
+	if err != nil {
+		return err
+	}
+	m, err := evidence.ParseManifest(manifest)
+	if err != nil {
+		return &stop{Damaged, fmt.Sprintf("disk %s: manifest.json: %v: left alone", c.disk.ID, err)}
+	}
+	certs, _, err := c.certs()
+	if err != nil {
+		return err
+	}
+	p7s, err := j.signature(manifest, certs, time.UnixMicro(m.Closed.T).UTC())
+	if err != nil {
+		return err
+	}
+	if err := same(c, "manifest.json.p7s", p7s); err != nil {
+		return err
+	}
+	j.known.sealed[j.id] = [2]string{digest(manifest), digest(p7s)}
+	return j.o.Ledger.Sealed(j.id, digest(manifest), digest(p7s))
 }
 
 // amend tells of a late tail in amendment-N.json, which the ledger names.
 func (j *job) amend(st *state) error {
-	if len(j.sealedLogs(st)) == len(st.logs) {
-		return nil
+	_, digests, err := j.copies[0].certs()
+	if err != nil {
+		return err
+	}
+	if logs, err := j.sealedLogs(st, digests); err != nil || len(logs) == len(st.logs) {
+		return err
 	}
 	j.item.Outcome = LateTail
 	json, n, prev, err := j.amendment(st)

@@ -224,10 +224,21 @@ func (j *job) accept(st *state, p *plan, t *target, files []*file) error {
 			a.holes = st.lost(s.Ch, prev.to, w.from, j.open.AheadMS, "lost with the unsigned end of the log")
 		}
 		p.accepted = append(p.accepted, a)
+		files = slices.DeleteFunc(files, func(f *file) bool { return !f.has(w.data, t.end) }) // what follows there goes to aside/
 		t.end += int64(len(w.data))
 		t.spans = append(t.spans, span{from, t.end})
 		prev = w.then(prev)
 	}
+}
+
+// has tells whether the file holds b at off.
+func (f *file) has(b []byte, off int64) bool {
+	if f.size-off < int64(len(b)) {
+		return false
+	}
+	have := make([]byte, len(b))
+	_, err := f.f.ReadAt(have, off)
+	return err == nil && bytes.Equal(have, b)
 }
 
 // candidate reads the fragment at off: the same on all files that have one whole there, or none. Bytes

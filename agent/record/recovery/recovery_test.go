@@ -251,6 +251,16 @@ func TestTwoDisks(t *testing.T) {
 			w.tail(d, 5, tail{media(func(b []byte) []byte { c := bytes.Clone(b); c[len(c)-1] ^= 1; return c }), none})
 			return d
 		}, "intact 0-2500, gap 2500-40000", true},
+		{"a fragment behind a hole that only the other disk can fill is set aside", func(w *world) recovery.Disk {
+			d := w.disk("a", 5)
+			w.tail(d, 5, tail{media(func(b []byte) []byte { return make([]byte, len(b)) }), none})
+			w.tail(d, 6, tail{media(all), none})
+			return d
+		}, func(w *world) recovery.Disk {
+			d := w.disk("b", 5)
+			w.tail(d, 5, tail{media(all), none})
+			return d
+		}, "intact 0-2500, recovered 2500-3000, gap 3000-40000", true},
 		{"a disk whose folder was just made is completed", func(w *world) recovery.Disk { return w.disk("a", 3) }, func(w *world) recovery.Disk { return w.disk("b", 0) }, "intact 0-1500, gap 1500-40000", true},
 		{"a lost certificate comes from the other disk", func(w *world) recovery.Disk {
 			d := w.disk("a", 3)

@@ -270,15 +270,15 @@ func (r *rig) lay(p *durabletest.Replay, from string, fate durabletest.Fate) str
 	return to
 }
 
-// states makes the folder in which states are laid out: they are many, small and short-lived.
-func states(t *testing.T) string {
+// states makes a folder in memory where there is one: disks here are many, small and short-lived.
+func states(t testing.TB) string {
 	root := ""
 	if fi, err := os.Stat("/dev/shm"); err == nil && fi.IsDir() {
 		root = "/dev/shm"
 	}
 	dir, err := os.MkdirTemp(root, "recovery")
 	must(t, err)
-	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
 

@@ -201,6 +201,9 @@ func (j *job) repair() error {
 		if err := j.each(j.begin); err != nil {
 			return err
 		}
+		if err := j.sealFirst(st); err != nil {
+			return err
+		}
 	}
 	if err := j.apply(st, p); err != nil {
 		return err

@@ -314,7 +314,11 @@ func (j *job) seal(st *state) error {
 	if err != nil {
 		return err
 	}
-	m, err := evidence.DeriveManifest(j.sealedLogs(st), digests)
+	logs, err := j.sealedLogs(st, digests)
+	if err != nil {
+		return err
+	}
+	m, err := evidence.DeriveManifest(logs, digests)
 	if err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
@@ -334,6 +338,9 @@ func (j *job) seal(st *state) error {
 	if err != nil {
 		return err
 	}
+	if have, ok := j.known.sealed[j.id]; ok && have[1] != digest(p7s) { // made by a key that never signs the same twice
+		return &stop{Waiting, "manifest.json.p7s, which the ledger names, is on a disk that is not here: attach it"}
+	}
 	if err := j.each(func(c *replica) error { return same(c, "manifest.json.p7s", p7s) }); err != nil {
 		return err
 	}
@@ -341,14 +348,10 @@ func (j *job) seal(st *state) error {
 	if len(st.logs) > 1 {
 		j.item.Outcome, j.item.Cause = Recovered, st.cause
 	}
-	want := [2]string{digest(manifest), digest(p7s)}
-	if have, ok := j.known.sealed[j.id]; ok {
-		if have != want {
-			return &stop{Damaged, "the ledger sealed another manifest: left alone"}
-		}
+	if _, ok := j.known.sealed[j.id]; ok {
 		return nil
 	}
-	if err := j.o.Ledger.Sealed(j.id, want[0], want[1]); err != nil {
+	if err := j.o.Ledger.Sealed(j.id, digest(manifest), digest(p7s)); err != nil {
 		return fmt.Errorf("ledger: sealed: %w", err)
 	}
 	return nil

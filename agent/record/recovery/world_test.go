@@ -300,7 +300,7 @@ func (w *world) end() {
 // disk makes a disk that holds the first n batches.
 func (w *world) disk(id string, n int) recovery.Disk {
 	w.Helper()
-	d := recovery.Disk{ID: id, Dir: w.TempDir()}
+	d := recovery.Disk{ID: id, Dir: states(w)}
 	dir := folder(d)
 	must(w, os.MkdirAll(dir, 0o755))
 	must(w, os.WriteFile(filepath.Join(dir, "device.pem"), evidence.MarshalCertsPEM(w.cert), 0o644))
@@ -418,9 +418,23 @@ func (w *world) cut(l *cutLayer, disks ...recovery.Disk) (done bool) {
 	return <-end
 }
 
+// cutQuiet is cut for a start that may have to wait for a disk.
+func (w *world) cutQuiet(o recovery.Options) (done bool) {
+	end := make(chan bool)
+	go func() {
+		defer close(end)
+		rep, err := recovery.Run(context.Background(), o)
+		if err != nil || len(rep.Items) > 1 || len(rep.Items) == 1 && rep.Items[0].Err != nil && rep.Items[0].Outcome != recovery.Waiting {
+			w.Errorf("Run() = %+v, %v", rep, err)
+		}
+		end <- true
+	}()
+	return <-end
+}
+
 // verifyAll is verify with the ledger.
 func (w *world) verifyAll(d recovery.Disk) evidence.Result {
-	dir := filepath.Join(w.TempDir(), "0123456789abcdef")
+	dir := filepath.Join(states(w), "0123456789abcdef")
 	must(w, os.Mkdir(dir, 0o755))
 	must(w, os.WriteFile(filepath.Join(dir, "log.jsonl"), w.led.data, 0o644))
 	return evidence.VerifyPlaces([]evidence.Place{{Path: folder(d), FS: os.DirFS(folder(d))}, {Path: dir, FS: os.DirFS(dir)}}, evidence.VerifyOptions{})
