@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -248,8 +249,8 @@ func (c *client) picture(t *testing.T) picture {
 	select {
 	case p := <-c.pictures:
 		return p
-	case <-time.After(10 * time.Second):
-		t.Fatal("no picture within 10 s")
+	case <-time.After(patience * 10 * time.Second):
+		t.Fatal("no picture within 50 s")
 		return picture{}
 	}
 }
@@ -259,15 +260,19 @@ func (c *client) sound(t *testing.T) *rtp.Packet {
 	select {
 	case p := <-c.sounds:
 		return p
-	case <-time.After(10 * time.Second):
-		t.Fatal("no sound within 10 s")
+	case <-time.After(patience * 10 * time.Second):
+		t.Fatal("no sound within 50 s")
 		return nil
 	}
 }
 
-// eventually waits for what other goroutines and sockets do.
+// patience is how many times longer than on a quiet machine a test waits for what must come.
+const patience = 5
+
+// eventually waits, patiently, for what other goroutines and sockets do.
 func eventually(t *testing.T, what string, within time.Duration, holds func() bool) time.Duration {
 	t.Helper()
+	within *= patience
 	began := time.Now()
 	for !holds() {
 		if time.Since(began) > within {
@@ -276,6 +281,31 @@ func eventually(t *testing.T, what string, within time.Duration, holds func() bo
 		time.Sleep(20 * time.Millisecond)
 	}
 	return time.Since(began)
+}
+
+// idle reads how much of their time the processors had nothing to do so far, and had at all (proc(5), stat).
+func idle() (idle, all int64) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0
+	}
+	var v [8]int64
+	if _, err := fmt.Sscanf(string(b), "cpu %d %d %d %d %d %d %d %d", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]); err != nil {
+		return 0, 0
+	}
+	for _, n := range v {
+		all += n
+	}
+	return v[3] + v[4], all
+}
+
+// busy begins to watch the machine, and says later whether it was busy: what is late then proves nothing.
+func busy() func() bool {
+	idle0, all0 := idle()
+	return func() bool {
+		idle1, all1 := idle()
+		return all1 > all0 && float64(idle1-idle0) < 0.1*float64(all1-all0)
+	}
 }
 
 // kept is a tap that keeps what it gets, by PTS.

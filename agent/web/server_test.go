@@ -49,7 +49,7 @@ func serve(t *testing.T, s *Server) (url string, stop func()) {
 			if err != nil {
 				t.Errorf("Run = %v", err)
 			}
-		case <-time.After(StopWithin + 5*time.Second):
+		case <-time.After(StopWithin + time.Minute):
 			t.Error("Run does not end")
 		}
 	}
@@ -121,7 +121,7 @@ func TestRunStopsWithClientsThatHang(t *testing.T) {
 	r.Body.Close()
 	stop()
 	<-enough
-	if d := time.Since(began); d > StopWithin+2*time.Second {
+	if d := time.Since(began); d > StopWithin+20*time.Second {
 		t.Errorf("stopping took %v", d)
 	}
 }

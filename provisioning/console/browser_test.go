@@ -78,12 +78,12 @@ func truth(js string) chromedp.Action {
 	return chromedp.ActionFunc(func(ctx context.Context) error {
 		var holds bool
 		var err error
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(30 * time.Millisecond) { // another process acts: there is nothing to wait on
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(30 * time.Millisecond) { // another process acts: there is nothing to wait on
 			if err = chromedp.Evaluate("Boolean("+js+")", &holds).Do(ctx); err == nil && holds {
 				return nil
 			}
 		}
-		return fmt.Errorf("not within 10 s: %s (last error %v)", js, err)
+		return fmt.Errorf("not within a minute: %s (last error %v)", js, err)
 	})
 }
 
@@ -126,7 +126,7 @@ func TestWithinSeconds(t *testing.T) {
 	began := time.Now()
 	o.say(t, "room-1", report.KindCompliance, list("room-1", black))
 	act(t, ctx, "the fault", truth("document.querySelector('[data-device=room-1]')?.dataset.class === 'fail'"), shows("[data-device=room-1]", "无黑屏"))
-	if d := time.Since(began); d > 3*time.Second {
+	if d := time.Since(began); d > 15*time.Second { // far more than it takes, far less than a page that asks now and then
 		t.Errorf("a fault took %v from message to page", d)
 	} else {
 		t.Logf("message to page: %v", d.Round(time.Millisecond))

@@ -45,9 +45,11 @@ func TestFlip(t *testing.T) {
 	pause(1600 * time.Millisecond)
 	var ids []string
 	for range 2 {
-		ids = append(ids, a.Begin())
+		id := a.Begin()
+		ids = append(ids, id)
 		pause(600 * time.Millisecond)
-		a.End(ids[len(ids)-1])
+		Wait(t, 10*time.Second, "a keyframe begins a file", func() bool { return len(Segments(t, a.Session(0, id), "face")) > 0 })
+		a.End(id)
 	}
 	trust := a.Trust()
 	if code := a.Stop(); code != 0 {

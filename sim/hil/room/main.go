@@ -6,7 +6,7 @@
 //
 //	{"recording":"SESSION"}                                the room records
 //	{"disk":0,"session":"SESSION","size":41,"root":"…","channels":2}   durable: 41 lines and the media they name
-//	{"unsealed":3}                                         sessions of the catalogue that are not, this one left out
+//	{"unsealed":["SESSION open"]}                          sessions of the catalogue that are not, this one left out
 //	{"late_ms":812}                                        this machine stood still for so long
 package main
 
@@ -127,19 +127,19 @@ func (r *room) begin() {
 	r.call("POST", "/session", map[string]any{"case": "断电试验", "matter": "询问", "officers": []string{"张三 A001", "李四 A002"}}, nil)
 }
 
-// unsealed tells how many sessions of before are not sealed yet.
+// unsealed tells which sessions of before are not sealed yet.
 func (r *room) unsealed() {
 	var list struct{ Sessions []struct{ ID, State string } }
 	if !r.call("GET", "/sessions?limit=100", nil, &list) {
 		return
 	}
-	n := 0
+	open := []string{}
 	for _, s := range list.Sessions {
 		if s.ID != r.session && s.State != "sealed" && s.State != "recovered" {
-			n++
+			open = append(open, s.ID+" "+s.State)
 		}
 	}
-	r.tell(map[string]int{"unsealed": n})
+	r.tell(map[string][]string{"unsealed": open})
 }
 
 func (r *room) call(method, path string, body, out any) bool {
