@@ -1,11 +1,18 @@
 package evidence_test
 
 import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"minglu/agent/evidence"
 )
 
 // TestByHand runs the commands of docs/evidence-format.md section 9 and wants the output printed there:
@@ -41,6 +48,45 @@ func byHand(t *testing.T, session, text string) {
 		out, err := cmd.CombinedOutput()
 		if err != nil || string(out) != want {
 			t.Errorf("%s: %v\ngot:\n%s\nwant:\n%s", script, err, out, want)
+		}
+	}
+}
+
+// TestByHandRefuses: the commands of section 9 refuse what is not so, with other files or other trust.
+func TestByHandRefuses(t *testing.T) {
+	if testing.Short() {
+		return // as TestByHand
+	}
+	tmp := t.TempDir()
+	write := func(name string, b []byte) {
+		if err := os.WriteFile(filepath.Join(tmp, name), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := witnessedScript().make()
+	write("other.pem", evidence.MarshalCertsPEM(newAuthority("other").cert))
+	write("data", []byte("other data"))
+	write("manifest.json", bytes.Replace(g.files["manifest.json"].Data, []byte("张三"), []byte("王五"), 1))
+	list := must(x509.CreateRevocationList(nil, &x509.RevocationList{Number: big.NewInt(2), ThisUpdate: goldenStart.Add(-time.Hour), NextUpdate: goldenStart.AddDate(1, 0, 0),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: g.dev.cert.SerialNumber, RevocationTime: goldenStart.Add(30 * time.Second)}}}, goldenIssuing.cert, goldenIssuing.key))
+	write("revoked.crl", pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: list}))
+	p7s := g.files["manifest.json.p7s"].Data
+	mail := newTSA("golden tsa", func(c *x509.Certificate) { c.ExtraExtensions = nil })
+	write("noeku.tsr", mail.fixed(sum(p7s), goldenStart))
+	for _, tt := range []struct{ rule, command, says string }{
+		{"a changed manifest", "openssl cms -verify -binary -inform DER -in manifest.json.p7s -content TMP/manifest.json -CAfile ../../trust/ca/root.pem -attime 1772328660", "verification failure"},
+		{"another authority", "openssl cms -verify -binary -inform DER -in manifest.json.p7s -content manifest.json -CAfile TMP/other.pem -attime 1772328660", "unable to get local issuer certificate"},
+		{"a revoked certificate", "openssl verify -crl_check -CRLfile TMP/revoked.crl -CAfile ../../trust/ca/root.pem -untrusted chain.pem -attime 1772328660 device.pem", "certificate revoked"},
+		{"a time before the authority", "openssl ts -verify -in manifest.json.tsr -data manifest.json.p7s -CAfile ../../trust/tsa/tsa.pem -attime 1", "certificate is not yet valid"},
+		{"other data under the token", "openssl ts -verify -in manifest.json.tsr -data TMP/data -CAfile ../../trust/tsa/tsa.pem -attime 1772328660", "message imprint mismatch"},
+		{"another time-stamping authority", "openssl ts -verify -in manifest.json.tsr -data manifest.json.p7s -CAfile TMP/other.pem -attime 1772328660", "unable to get local issuer certificate"},
+		{"a token by a certificate without the usage", "openssl ts -verify -in TMP/noeku.tsr -data manifest.json.p7s -CAfile ../../trust/tsa/tsa.pem -attime 1772328660", "unsuitable certificate purpose"},
+		{"another manifest under the SM2 signature", "openssl x509 -in sm2.pem -noout -pubkey > TMP/pub; openssl dgst -sm3 -verify TMP/pub -signature manifest.json.sm2 -sigopt distid:1234567812345678 TMP/manifest.json", "Verification failure"},
+	} {
+		cmd := exec.Command("bash", "-c", strings.ReplaceAll(tt.command, "TMP/", tmp+"/"))
+		cmd.Dir = "testdata/golden/sessions/" + goldenWitnessed
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(strings.ToLower(string(out)), strings.ToLower(tt.says)) {
+			t.Errorf("%s: %v, want %q in\n%s", tt.rule, err, tt.says, out)
 		}
 	}
 }

@@ -64,6 +64,8 @@ type Open struct {
 	AheadMS   int64     `json:"ahead_ms"`
 	Src       string    `json:"src"` // source of the clock: "chrony", "kernel", "unverified"
 
+	Channels []string `json:"channels,omitempty"` // ids of those that should deliver: one that never does is a gap
+
 	// SKey and SKeySig name a key made for this session alone and certified by the device's; see
 	// [Signer.CertifySessionKey]. Absent where the device's own key signs the log.
 	SKey    string `json:"skey,omitempty"`

@@ -177,6 +177,19 @@ func TestOutsideFiles(t *testing.T) {
 		{"anchors of another device", with(files, anchors[2], strange[anchors[2]].Data), 1, 1, "no anchor of this device's ledger"},
 		{"the token of another signature", with(files, "manifest.json.tsr", goldenTSA.fixed([32]byte{1}, goldenStart)), 1, 3, "is no token over the signature"},
 		{"the last amendment is gone, the anchor names it", with(with(files, "amendment-1.json", nil), "amendment-1.json.p7s", nil), 1, 3, "the ledger names it"},
+		{"the log shortened to an earlier signature, the seal taken away", func() fstest.MapFS {
+			m := editLog(func(l [][]byte) [][]byte {
+				for i := len(l) - 8; ; i-- {
+					if bytes.Contains(l[i], []byte(`"type":"sign"`)) {
+						return l[:i+1]
+					}
+				}
+			})(files)
+			maps.DeleteFunc(m, func(n string, _ *fstest.MapFile) bool {
+				return strings.HasPrefix(n, "manifest") || strings.HasPrefix(n, "amendment")
+			})
+			return m
+		}(), 1, 3, "this copy ends at"},
 		{"an amendment without its signature", with(files, "amendment-1.json.p7s", nil), 1, 3, "amendment-1.json"},
 		{"a token over no amendment", with(files, "amendment-2.json.tsr", goldenTSA.fixed([32]byte{1}, goldenStart)), 1, 3, "amendment"},
 	} {

@@ -277,8 +277,8 @@ func (c *copyCheck) head(h Head, lost LostTail) bool {
 		}
 		root, ok := log.signs[h.Size]
 		switch {
-		case h.Size > log.Size && lost.Size > 0:
-			c.found(FindingGap, h.Log, "lost with a disk, a person entered: "+lost.Cause)
+		case h.Size > log.Size && lost.Size > 0 && log.Size >= lost.Size:
+			c.found(FindingGap, h.Log, "lost with a disk, a person entered: "+lost.Cause).From = c.last
 		case h.Size > log.Size:
 			c.short = true
 			c.found(FindingMissing, h.Log, fmt.Sprintf("this copy ends at %s: the ledger knows %d signed lines, %d are here; the rest should be on another copy: verify both together",
