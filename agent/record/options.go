@@ -29,6 +29,9 @@ const (
 // Options are what a Recorder needs.
 type Options struct {
 	Disks []string // folders, at least one; each is one disk
+	// Known are the ids of the disks that were last seen in these folders, by folder. Where one is known,
+	// an empty folder that is no mount point is a disk that is unplugged, and no new one.
+	Known map[string]string
 
 	Cycle time.Duration // between two sign lines
 	// OneBarrier writes the log lines of a cycle with the media of the next one, and syncs all at once: a
@@ -92,7 +95,7 @@ type Opening struct {
 
 	Certs []*x509.Certificate // the device's first, then its chain; become device.pem and chain.pem
 	Key   crypto.Signer       // of Certs[0]: signs the manifest
-	SM2   []byte              // sm2.pem, nil: none
+	SM2   []byte              // sm2.pem, nil: none, and no SM3 digests
 	// Extras gives further files of the seal over the manifest, beside manifest.json.p7s; nil: none.
 	Extras func(manifest []byte) (map[string][]byte, error)
 }

@@ -35,6 +35,7 @@ type Session struct {
 	certs   []certFile
 	chain   []*x509.Certificate
 	key     crypto.Signer
+	sm2     bool // digests of files also by SM3
 
 	opened, failed, done chan struct{}
 
@@ -143,7 +144,7 @@ func newSession(r *Recorder, o Opening) (*Session, error) {
 	if len(o.Certs) > 1 {
 		s.certs = append(s.certs, certFile{"chain.pem", evidence.MarshalCertsPEM(o.Certs[1:]...)})
 	}
-	if o.SM2 != nil {
+	if s.sm2 = o.SM2 != nil; s.sm2 {
 		s.certs = append(s.certs, certFile{"sm2.pem", o.SM2})
 	}
 	for _, ch := range o.Channels {
@@ -180,6 +181,7 @@ func (s *Session) begin(o Opening) error {
 	open.CycleMS, open.AheadMS = s.r.o.Cycle.Milliseconds(), s.r.o.ahead().Milliseconds()
 	cert := sha256.Sum256(s.certs[0].data)
 	open.Cert = hex.EncodeToString(cert[:])
+	open.Channels = o.Channels
 	open.Disks = []string{}
 	for _, t := range s.targets {
 		open.Disks = append(open.Disks, t.d.diskID())
