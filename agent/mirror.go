@@ -3,6 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -20,7 +24,7 @@ type unsealed struct {
 // openMirror makes what completes the copies of sealed sessions in the background.
 func (a *agent) openMirror() (err error) {
 	a.mirror, err = mirror.New(mirror.Options{
-		Disks: a.mirrorDisks, InUse: a.inUse, Busy: a.recording, Before: a.retrySeals, Device: a.id.D, OnReport: a.onCopies, Layer: a.layer, Log: a.log})
+		Disks: a.mirrorDisks, InUse: a.inUse, Busy: a.recording, Before: a.repairAgain, Device: a.id.D, OnReport: a.onCopies, Layer: a.layer, Log: a.log})
 	return err
 }
 
@@ -68,18 +72,68 @@ func (a *agent) sealFailed(c *current) {
 	a.unsealed[c.id] = unsealed{"disk-failed", c.ended}
 }
 
-// retrySeals seals what could not be sealed for lack of disks. The mirror calls it before each pass.
-func (a *agent) retrySeals(ctx context.Context) {
-	a.mu.Lock()
-	waiting := make(map[string]unsealed, len(a.unsealed))
-	for id, u := range a.unsealed {
-		waiting[id] = u
+// disksFile remembers which disk was in which folder: an empty mount point is no new disk.
+const disksFile = "disks.json"
+
+// knownDisks are the ids of the disks last seen, by folder.
+func knownDisks(state string) map[string]string {
+	known := map[string]string{}
+	if b, err := os.ReadFile(filepath.Join(state, disksFile)); err == nil && json.Unmarshal(b, &known) != nil {
+		known = map[string]string{}
 	}
-	a.mu.Unlock()
-	if len(waiting) == 0 || len(a.mirrorDisks()) == 0 {
+	return known
+}
+
+// rememberDisks makes durable which disks are here.
+func (a *agent) rememberDisks() {
+	known := knownDisks(a.cfg.State)
+	changed := false
+	for _, d := range a.recorder.Disks() {
+		if d.OK && d.ID != "" && known[d.Disk] != d.ID {
+			known[d.Disk], changed = d.ID, true
+		}
+	}
+	if !changed {
 		return
 	}
-	a.repair(ctx, func(id string) bool { _, waits := waiting[id]; return waits }, waiting)
+	b, err := json.MarshalIndent(known, "", "  ")
+	if err == nil {
+		err = a.files.Replace(filepath.Join(a.cfg.State, disksFile), append(b, '\n'))
+	}
+	if err != nil {
+		a.log.Error("remembering the disks", "err", err)
+	}
+}
+
+// repairAgain repairs what could not be repaired before: a session that lost its disks before its seal, and,
+// once a disk is back, what was cut on it, or goes on there beyond a seal made without it. The mirror calls
+// it before each pass, so that both never work on a session together.
+func (a *agent) repairAgain(ctx context.Context) {
+	a.rememberDisks()
+	a.mu.Lock()
+	back := a.diskBack
+	a.diskBack = false
+	lost := maps.Clone(a.unsealed)
+	a.mu.Unlock()
+	wanted := a.strange
+	a.strange = map[string]bool{}
+	for id := range lost {
+		wanted[id] = true
+	}
+	if back {
+		pending, err := recovery.Pending(a.recoveryDisks())
+		if err != nil {
+			a.log.Error("looking for interrupted sessions", "err", err)
+		}
+		for _, p := range pending {
+			if !a.inUse(p.Session) && !a.copyOnly(p.Session) {
+				wanted[p.Session] = true
+			}
+		}
+	}
+	if len(wanted) > 0 && len(a.mirrorDisks()) > 0 {
+		a.repair(ctx, func(id string) bool { return wanted[id] }, lost)
+	}
 }
 
 // cutOf tells recovery what the agent itself saw of a session's end.
@@ -134,6 +188,10 @@ func (a *agent) onCopies(r mirror.Report) {
 		}
 	}
 	for _, c := range r.Foreign {
+		if !a.foreign[c.Session] { // it may be more of the same: recovery knows, and looks once
+			a.strange[c.Session] = true
+			a.mirror.Kick()
+		}
 		a.foreign[c.Session] = true
 		a.loop.Fault("copy.foreign", c.Session, true)
 	}

@@ -65,6 +65,7 @@ type agent struct {
 	rebuild    bool // the catalogue is to be rebuilt
 	mirror     *mirror.Mirror
 	foreign    map[string]bool // sessions whose copies differ, as told; only the mirror's goroutine
+	strange    map[string]bool // of them, those that recovery has not looked at; likewise
 	repaired   chan struct{}   // closed when what a cut left open was repaired at the start
 	web        *web.Server
 	sim        *sim.Room // nil on a real board
@@ -84,6 +85,7 @@ type agent struct {
 	session  *current   // the session under way, nil if none
 	closing  map[string]*current
 	unsealed map[string]unsealed // sessions that lost their disks, by id
+	diskBack bool                // a disk came back since sessions were last looked for that need repair
 	lampAt   time.Duration       // uptime at which the lamp last changed …
 	lampFor  time.Duration       // … and the trigger it followed
 	climate  *health.ClimateFact
@@ -94,7 +96,7 @@ type agent struct {
 
 // open makes all parts in order of need. Nothing runs before Run. What was opened is closed again on error.
 func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
-	a = &agent{cfg: cfg, log: log, began: clock.Uptime(), lampWish: make(chan lampWish, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, repaired: make(chan struct{}), checkpoint: make(chan struct{}, 1)}
+	a = &agent{cfg: cfg, log: log, began: clock.Uptime(), lampWish: make(chan lampWish, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{}), checkpoint: make(chan struct{}, 1)}
 	opened := a // returning nil and an error sets a to nil
 	defer func() {
 		if err != nil {
@@ -111,7 +113,7 @@ func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 		return nil, &usageError{err}
 	}
 	a.recorder, err = record.New(record.Options{
-		Disks: cfg.Storage.Disks, Cycle: signingCycle(cfg), Fragment: cfg.Storage.Fragment.Std(), Segment: cfg.Storage.Segment.Std(),
+		Disks: cfg.Storage.Disks, Known: knownDisks(cfg.State), Cycle: signingCycle(cfg), Fragment: cfg.Storage.Fragment.Std(), Segment: cfg.Storage.Segment.Std(),
 		Now: a.clock.Now, Ledger: headWriter{a}, LedgerSync: a.syncLedger, OnDisk: a.onDisk, Layer: a.layer, Log: log,
 	})
 	if err != nil {

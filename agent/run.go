@@ -144,6 +144,7 @@ func (a *agent) sealAll() {
 func (a *agent) begin(ctx context.Context) error {
 	defer close(a.repaired)
 	a.awaitRecorder(ctx)
+	a.rememberDisks()
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -260,8 +261,10 @@ func (a *agent) repair(ctx context.Context, wanted func(session string) bool, lo
 		a.settled(it)
 		switch it.Outcome {
 		case recovery.Recovered, recovery.Finished:
-			a.loop.Fault("session.recovered", it.Session, lost == nil)
+			_, seen := lost[it.Session]
+			a.loop.Fault("session.recovered", it.Session, !seen)
 			a.tell(report.SessionRecovered, report.SessionEvent{Session: it.Session, Reason: it.Cause, Copies: len(a.recoveryDisks())})
+		case recovery.Waiting: // the fault of the absent disk stands
 		default:
 			a.loop.Fault("session.damaged", it.Session, true)
 		}
@@ -293,7 +296,7 @@ func (a *agent) inUse(id string) bool {
 
 func (a *agent) recoveryDisks() (disks []recovery.Disk) {
 	for _, d := range a.recorder.Disks() {
-		if d.ID != "" {
+		if d.ID != "" && (d.OK || d.Cause == "full") {
 			disks = append(disks, recovery.Disk{ID: d.ID, Dir: d.Disk})
 		}
 	}
@@ -318,6 +321,9 @@ func (a *agent) onDisk(e record.DiskEvent) {
 		return
 	}
 	a.log.Info("disk is back", "disk", e.Disk)
+	a.mu.Lock()
+	a.diskBack = true
+	a.mu.Unlock()
 	a.mirror.Kick()
 	for _, c := range []string{"disk.full", "disk.gone", "disk.slow", "disk.taken", "disk.failed"} {
 		a.loop.Fault(c, name, false)

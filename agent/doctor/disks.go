@@ -43,6 +43,7 @@ func ReadDiskID(dir string) (string, error) {
 type DiskOptions struct {
 	Name   string // as people call it: A, B
 	Dir    string
+	Known  string   // id of the disk last seen there, "" if none ever was
 	Others []string // folders of the other disks
 	Write  bool     // it may be written to: no agent runs
 	Rate   int64    // bit/s that a session takes
@@ -59,6 +60,10 @@ func Disk(_ context.Context, o DiskOptions) (all []Finding) {
 	}
 	id, err := ReadDiskID(o.Dir)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && o.Known != "" && !ownFS(o.Dir):
+		add(bad("disk.present", o.Name, text("磁盘 "+o.Name+"（"+o.Dir+"）没有挂载：这里原是磁盘 "+o.Known[:min(8, len(o.Known))], "Disk "+o.Name+" ("+o.Dir+") is not mounted: disk "+o.Known[:min(8, len(o.Known))]+" used to be here"),
+			text("请连接并挂载磁盘；如确已弃用该文件夹的内容，请从 state/disks.json 中删去它", "Connect and mount it; if its content was given up on purpose, take it out of state/disks.json")))
+		return all // nothing else is to be written there
 	case errors.Is(err, fs.ErrNotExist):
 		add(note("disk.present", o.Name, text("磁盘 "+o.Name+"（"+o.Dir+"）上没有磁盘编号：是新磁盘，或没有挂载", "Disk "+o.Name+" ("+o.Dir+") has no id: it is new, or not mounted"),
 			text("如果是用过的磁盘，请检查其挂载；新磁盘在首次录制时自动编号", "If it was used before, check that it is mounted; a new one is named when the agent first starts")))
@@ -78,23 +83,27 @@ func Disk(_ context.Context, o DiskOptions) (all []Finding) {
 	return all
 }
 
-// ownDisk tells whether the folder is a file system of its own.
-func ownDisk(o DiskOptions) Finding {
-	dev := func(dir string) uint64 {
-		var st syscall.Stat_t
-		if syscall.Stat(dir, &st) != nil {
-			return 0
-		}
-		return uint64(st.Dev)
+// device is the number of the file system a folder is on, 0 if it cannot be told.
+func device(dir string) uint64 {
+	var st syscall.Stat_t
+	if syscall.Stat(dir, &st) != nil {
+		return 0
 	}
-	own := dev(o.Dir)
+	return uint64(st.Dev)
+}
+
+// ownFS tells whether a folder is a file system of its own.
+func ownFS(dir string) bool { return device(dir) != 0 && device(dir) != device(filepath.Dir(dir)) }
+
+// ownDisk says whether a disk is independent of the other and of what is around it.
+func ownDisk(o DiskOptions) Finding {
 	for _, other := range o.Others {
-		if own != 0 && own == dev(other) {
+		if device(o.Dir) == device(other) {
 			return note("disk.own", o.Name, text("磁盘 "+o.Name+" 与另一块在同一文件系统上：两份副本会一起丢失", "Disk "+o.Name+" is on the same file system as the other: both copies would be lost together"),
 				text("请为每份副本使用独立的磁盘", "Use a disk of its own for each copy"))
 		}
 	}
-	if own != 0 && own == dev(filepath.Dir(o.Dir)) {
+	if !ownFS(o.Dir) {
 		return note("disk.own", o.Name, text("磁盘 "+o.Name+" 只是上级文件系统中的文件夹", "Disk "+o.Name+" is only a folder of the file system around it"),
 			text("如应是独立磁盘，请检查挂载（/etc/fstab）", "If it should be a disk of its own, check that it is mounted (/etc/fstab)"))
 	}

@@ -76,6 +76,7 @@ func TestDisk(t *testing.T) {
 		{"a disk that was used before", "disk.present", doctor.Good, func(*testing.T, *doctor.DiskOptions) {}},
 		{"is writable", "disk.write", doctor.Good, func(*testing.T, *doctor.DiskOptions) {}},
 		{"an empty folder is new, or not mounted", "disk.present", doctor.Note, func(t *testing.T, o *doctor.DiskOptions) { o.Dir = t.TempDir() }},
+		{"an empty folder where a disk used to be is not mounted", "disk.present", doctor.Bad, func(t *testing.T, o *doctor.DiskOptions) { o.Dir, o.Known = t.TempDir(), diskID }},
 		{"a folder that is not there", "disk.present", doctor.Bad, func(t *testing.T, o *doctor.DiskOptions) { o.Dir += "/none" }},
 		{"a name that is none", "disk.present", doctor.Bad, func(t *testing.T, o *doctor.DiskOptions) {
 			must(t, os.WriteFile(filepath.Join(o.Dir, "ledger", "disk.json"), []byte(`{"id":"x"}`), 0o644))

@@ -57,7 +57,7 @@ type disk struct {
 
 func newDisk(r *Recorder, path string) *disk {
 	return &disk{
-		r: r, path: path, files: durable.Files{Layer: r.o.Layer, Tmp: filepath.Join(path, "tmp")},
+		r: r, path: path, id: r.o.Known[path], files: durable.Files{Layer: r.o.Layer, Tmp: filepath.Join(path, "tmp")},
 		reads: make(chan struct{}, 2), wake: make(chan struct{}, 1), free: -1, total: -1,
 	}
 }
@@ -250,7 +250,7 @@ func (d *disk) prepare() error {
 	known := d.id
 	d.mu.Unlock()
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && known != "":
+	case errors.Is(err, fs.ErrNotExist) && known != "" && !mounted(d.path):
 		return errUnplugged
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -288,6 +288,13 @@ func (d *disk) prepare() error {
 		return errFull
 	}
 	return nil
+}
+
+// mounted tells whether a folder is a file system of its own: an empty one is then a new disk in place of
+// the one that was there before.
+func mounted(dir string) bool {
+	var own, above syscall.Stat_t
+	return syscall.Stat(dir, &own) == nil && syscall.Stat(filepath.Dir(dir), &above) == nil && own.Dev != above.Dev
 }
 
 // tryWrite writes and syncs a file, because some disks turn read-only without saying so before.

@@ -96,6 +96,19 @@ func TestDiskComesBack(t *testing.T) {
 	if code := a.Stop(); code != 0 {
 		t.Errorf("exit %d\n%s", code, a.Log())
 	}
+
+	// A start without the disk: its empty mount point is no new disk.
+	pull()
+	a.Restart()
+	a.waitFault(15*time.Second, "B", "disk.gone")
+	if entries, err := os.ReadDir(a.disks[1]); err != nil || len(entries) > 0 {
+		t.Errorf("the empty mount point was written to: %v %v", entries, err)
+	}
+	plug()
+	a.waitCleared(30*time.Second, "B", "disk.gone")
+	if code := a.Stop(); code != 0 {
+		t.Errorf("exit %d\n%s", code, a.Log())
+	}
 }
 
 // TestSealIsRetried: a room with one disk loses it in the middle of a session. When the disk is back the
