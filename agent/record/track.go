@@ -34,6 +34,9 @@ type track struct {
 	run    int   // of the sample last pushed, 0 before the first
 	t0, d0 int64 // tfdt and DTS at which the run was anchored; t0 follows At
 	last   int64 // DTS of the sample last placed
+	placed int64 // and its tfdt
+	far    int64 // ticks the newest distance of two samples has on the timeline …
+	near   int64 // … and in the source, 0 unknown
 
 	queue []qsample // the last one is held while held is set
 	held  bool
@@ -90,6 +93,7 @@ func (t *track) place(s *drivers.Sample, at time.Duration) (tfdt int64, cause st
 		t.finish()
 		t.run, t.d0, t.last = s.Run, s.DTS, s.DTS
 		t.t0 = max(t.ticks(at), t.end)
+		t.placed, t.far, t.near = t.t0, 0, 0
 		t.anew = true
 		return t.t0, cause
 	}
@@ -105,7 +109,8 @@ func (t *track) place(s *drivers.Sample, at time.Duration) (tfdt int64, cause st
 		t.t0 += d
 		tfdt += d
 	}
-	t.last = s.DTS
+	t.far, t.near = tfdt-t.placed, s.DTS-t.last
+	t.last, t.placed = s.DTS, tfdt
 	if !t.held {
 		return max(tfdt, t.end), cause
 	}
@@ -136,12 +141,24 @@ func (t *track) hole(delta int64) bool {
 	return known && 2*delta > 3*t.usual()
 }
 
+// shown is how long after its decoding a picture is shown. Where the timeline stretches the distances of
+// decoding, because a camera sends fewer pictures than it stamps, it stretches this one alike: else pictures
+// would be shown unevenly, and beyond twice the distance in another order. Slow bending is left alone.
+func (t *track) shown(s *drivers.Sample) int64 {
+	cto := s.PTS - s.DTS
+	stretched := 50*max(t.far-t.near, t.near-t.far) >= t.near
+	if t.near <= 0 || t.far > 4*t.near || t.near > 4*t.far || !stretched { // beyond that it is a jump
+		return cto
+	}
+	return cto * t.far / t.near
+}
+
 // push holds a sample back until its successor comes.
 func (t *track) push(s *drivers.Sample, tfdt int64, cause string) {
 	if !t.format.Codec.Video() {
 		t.deltas = [window]int64{s.Duration} // sound tells itself how long it lasts
 	}
-	t.queue = append(t.queue, qsample{tfdt: tfdt, cto: int32(s.PTS - s.DTS), sync: s.Keyframe, data: s.Data, cause: cause, anew: t.anew})
+	t.queue = append(t.queue, qsample{tfdt: tfdt, cto: int32(t.shown(s)), sync: s.Keyframe, data: s.Data, cause: cause, anew: t.anew})
 	t.anew = false
 	t.held, t.end = true, tfdt+t.usual()
 }
