@@ -9,6 +9,7 @@ import (
 
 	"minglu/agent/clock"
 	"minglu/agent/evidence"
+	"minglu/agent/identity"
 	"minglu/agent/ledger"
 	"minglu/agent/record"
 	"minglu/agent/report"
@@ -95,12 +96,19 @@ func (a *agent) startSession(x room.Open) {
 	if c.details.Body != nil {
 		body = *c.details.Body
 	}
-	log := ledger.NewSessionLog(ledger.LogOptions{Origin: evidence.SessionOrigin(a.id.D, a.ledger.Generation(), id), Signer: a.signer, Now: a.clock.Now})
+	origin, own := evidence.SessionOrigin(a.id.D, a.ledger.Generation(), id), a.identity()
+	key, err := own.SessionSigner(origin)
+	if err != nil { // the device's own key signs, however slow
+		a.log.Error("session key", "err", err)
+		key = &identity.SessionKey{Signer: a.signer}
+	}
+	c.key = key
+	log := ledger.NewSessionLog(ledger.LogOptions{Origin: origin, Signer: key.Signer, Now: a.clock.Now})
 	o := record.Opening{
-		Session: id, Log: log, Zero: zero, Trigger: st.Started, Certs: a.id.Certs(), Key: a.id.Key,
+		Session: id, Log: log, Zero: zero, Trigger: st.Started, Certs: own.Certs(), Key: a.id.Key, SM2: own.SM2PEM, Extras: own.SealExtras,
 		Open: evidence.Open{
-			Origin: evidence.SessionOrigin(a.id.D, a.ledger.Generation(), id), Boot: a.boot, Body: body, Trigger: string(x.By), SW: buildVersion(),
-			Device: evidence.Device{ID: a.id.D, Name: a.cfg.Device.Name, Room: a.cfg.Device.Room, Board: a.cfg.Board, SW: buildVersion()},
+			Origin: origin, SKey: key.SKey, SKeySig: key.SKeySig, Boot: a.boot, Body: body, Trigger: string(x.By), SW: buildVersion(),
+			Device: evidence.Device{ID: a.id.D, Name: a.cfg.Device.Name, Room: a.cfg.Device.Room, Board: a.cfg.Board, SW: buildVersion(), TPM: a.id.TPM},
 			Config: a.cfg.Digest(), Ledger: a.ledger.Ref(), Continues: x.Continues,
 		},
 	}
@@ -181,6 +189,7 @@ func (a *agent) finish(c *current, reason string) {
 
 // seal waits for the recorder's seal and enters the session into the catalogue.
 func (a *agent) seal(c *current) {
+	defer c.key.Erase()
 	sealed, err := c.session.Wait(context.Background()) // bounded by the recorder, which gives a hung disk up
 	if err = errors.Join(err, sealed.Err); err != nil {
 		a.log.Error("the session is not sealed; it will be when a disk is back", "session", c.id, "err", err)

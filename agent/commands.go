@@ -76,7 +76,7 @@ func (c *commands) trust(stdout, stderr io.Writer) int {
 	if cfg == nil {
 		return exitUsage
 	}
-	id, err := identity.Load(cfg.State, cfg.Device.Name)
+	id, err := identity.Open(identityOptions(cfg))
 	if err != nil {
 		fmt.Fprintln(stderr, "minglu-agent:", err)
 		return exitFailed

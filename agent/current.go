@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"minglu/agent/evidence"
+	"minglu/agent/identity"
 	"minglu/agent/record"
 	"minglu/agent/room"
 	"minglu/agent/web"
@@ -16,6 +17,7 @@ const maxShownMarks = 200
 // current is the session under way as the pages show it. The record on disk is the truth; this is
 // what was asked of it.
 type current struct {
+	key       *identity.SessionKey // signs its log; erased at the seal
 	session   *record.Session
 	id        string
 	opened    time.Time     // wall time of the trigger

@@ -68,6 +68,7 @@ type commands struct {
 	Rebuild struct {
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
 	} `cmd:"" help:"由会话文件夹重建目录库 · rebuild the catalogue from the session folders"`
+	Enrol enrolCommand `cmd:"" help:"用管理端的一次性登记码取得证书 · get certificates from the office by a one-time code"`
 	Trust struct {
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
 	} `cmd:"" help:"打印本设备证书 · print this device's certificate, for a trust folder elsewhere"`
@@ -132,6 +133,8 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int
 		return c.export(stdout, stderr)
 	case "rebuild":
 		return c.rebuild(stdout, stderr)
+	case "enrol":
+		return c.Enrol.run(stdin, stdout, stderr)
 	case "trust":
 		return c.trust(stdout, stderr)
 	case "example":

@@ -96,7 +96,7 @@ func (a *agent) healthFacts() health.Facts {
 		f.Disks = append(f.Disks, health.DiskFact{Name: a.diskName(d.Disk), OK: d.OK, Free: free})
 	}
 	f.Session = a.sessionFact(now)
-	left := a.id.Cert.NotAfter.Sub(now.T).Hours() / 24
+	left := a.identity().Cert.NotAfter.Sub(now.T).Hours() / 24
 	f.CertDaysLeft = &left
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -22,17 +22,17 @@ const outboxFolder = "outbox"
 
 // openUplink makes the way to the office, if the configuration names one.
 func (a *agent) openUplink() (err error) {
-	m := a.cfg.MQTT
-	if m == nil {
+	address := a.officeURL()
+	if address == "" {
 		return nil
 	}
 	a.runID = randomHex(8)
 	o := uplink.Options{
-		URL: m.URL.Reveal(), Device: a.cfg.Device.Name, Outbox: filepath.Join(a.cfg.State, outboxFolder),
+		URL: address, TLS: a.keeper.ClientTLS(), Device: a.cfg.Device.Name, Outbox: filepath.Join(a.cfg.State, outboxFolder),
 		State: a.reportState, Health: a.reportHealth, Compliance: a.reportCompliance, Command: a.command,
 		Fault: a.loop.Fault, Now: a.clock.Now, Layer: a.layer, Log: a.log,
 	}
-	if m.CA != "" {
+	if m := a.cfg.MQTT; m != nil && m.CA != "" {
 		pem, err := os.ReadFile(m.CA)
 		if err != nil {
 			return fmt.Errorf("mqtt.ca: %w", err)
@@ -41,7 +41,11 @@ func (a *agent) openUplink() (err error) {
 		if !roots.AppendCertsFromPEM(pem) {
 			return fmt.Errorf("mqtt.ca: %s holds no PEM certificate", m.CA)
 		}
-		o.TLS = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+		if o.TLS == nil {
+			o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		// These roots and the name in the address count, instead of the office's own root.
+		o.TLS.RootCAs, o.TLS.InsecureSkipVerify, o.TLS.VerifyConnection = roots, false, nil
 	}
 	a.uplink, err = uplink.New(o)
 	return err

@@ -56,7 +56,8 @@ type agent struct {
 	boot       string
 	began      time.Duration // uptime at which the agent started
 	clock      *clock.Clock
-	id         *identity.Identity
+	id         *identity.Identity // its keys and name; for its certificates ask identity()
+	keeper     *identity.Keeper   // renews them
 	signer     *evidence.Signer
 	ledger     *ledger.Ledger
 	recorder   *record.Recorder
@@ -134,6 +135,7 @@ func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 	if err := a.openLive(); err != nil {
 		return nil, err
 	}
+	a.openKeeper()
 	if err := a.openUplink(); err != nil {
 		return nil, &usageError{err}
 	}
@@ -166,19 +168,27 @@ func (a *agent) openState() (err error) {
 	if err != nil {
 		return err
 	}
-	if a.id, err = identity.Load(a.cfg.State, a.cfg.Device.Name); err != nil {
+	ids := identityOptions(a.cfg)
+	if a.id, err = identity.Open(ids); err != nil {
+		return err
+	}
+	nv, err := a.id.BootCount(a.boot)
+	if err != nil {
 		return err
 	}
 	if a.signer, err = evidence.NewSigner(a.id.Key); err != nil {
 		return err
 	}
 	var opened ledger.Opened
-	a.ledger, opened, err = ledger.Open(ledger.Options{State: a.cfg.State, Device: a.id.D, Signer: a.signer, Now: a.clock.Now, Boot: a.boot, Layer: a.layer, Log: a.log})
+	a.ledger, opened, err = ledger.Open(ledger.Options{State: a.cfg.State, Device: a.id.D, Signer: a.signer, Now: a.clock.Now, Boot: a.boot, Board: ids.Board, NV: nv, Before: formerDevice(a.id), Layer: a.layer, Log: a.log})
 	if err != nil {
 		return err
 	}
 	if opened.Fresh && opened.Cause != "first" {
 		a.log.Warn("the device ledger begins anew", "cause", opened.Cause)
+	}
+	if err := a.announceSM2(a.id); err != nil {
+		return err
 	}
 	a.store, a.rebuild, err = store.Open(store.Options{Path: filepath.Join(a.cfg.State, catalogueFile), Log: a.log})
 	return err
@@ -219,6 +229,9 @@ func (a *agent) close() {
 			a.log.Error("catalogue", "err", err)
 		}
 	}
+	if err := a.id.Close(); err != nil {
+		a.log.Error("identity", "err", err)
+	}
 	if a.lock != nil {
 		a.lock.Close()
 	}
@@ -231,7 +244,7 @@ func (a *agent) trust() *evidence.Trust {
 		a.log.Warn("trust folder", "err", err)
 		t = new(evidence.Trust)
 	}
-	t.Devices = append(t.Devices, a.id.Cert)
+	t.Devices = append(t.Devices, a.identity().Cert)
 	return t
 }
 

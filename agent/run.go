@@ -88,6 +88,7 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 	if a.uplink != nil {
 		g.Go(func() error { return a.uplink.Run(ctx) })
 	}
+	g.Go(func() error { return a.keeper.Run(ctx) })
 	g.Go(func() error { return a.runLamp(ctx) })
 	g.Go(func() error { return a.runMirror(ctx) })
 	if a.devices.speaker != nil {
@@ -249,7 +250,7 @@ func cutDetails(p recovery.Open) (d room.Details) {
 // lost are those that this agent saw losing their disks.
 func (a *agent) repair(ctx context.Context, wanted func(session string) bool, lost map[string]unsealed) {
 	done, err := recovery.Run(ctx, recovery.Options{
-		Disks: a.recoveryDisks(), Ledger: headWriter{a}, NewLog: a.newLog, Device: a.id.D, Key: a.id.Key, Certs: a.id.Certs(),
+		Disks: a.recoveryDisks(), Ledger: headWriter{a}, NewLog: a.newLog, Device: a.id.D, Key: a.id.Key, Certs: a.identity().Certs(), Extras: a.identity().SealExtras,
 		Now: a.clock.Now, BootID: a.boot, Layer: a.layer, Log: a.log,
 		Skip: func(id string) bool { return a.inUse(id) || !wanted(id) }, Cut: cutOf(lost),
 	})
