@@ -123,7 +123,8 @@ func TestVerifyOutside(t *testing.T) {
 		{"grade 3", []string{"--require", "3"}, 0, []string{"写于 2026-03-01 01:25:00 与 2026-03-01 01:31:00 UTC 之间", "written between", "5m10s", "24h0m0s",
 			"witness.example/province", "witness.example/office (本单位 the body's own)", "golden tsa", "封存不晚于 sealed no later than 2026-03-01 01:31:00",
 			"补正 amendment  1 details 2026-03-01 01:30:30", "某市监案〔2026〕2号", "SM2/SM3", "未经认证的模块 uncertified module", "grade     3"}},
-		{"a narrow window", []string{"--require", "3", "--window", "5m"}, 3, []string{"前后两个外部时间相隔超过时限", "more than the window of 5m0s", "grade     1"}},
+		{"a narrow window", []string{"--require", "3", "--window", "5m"}, 3, []string{"前后两个外部时间相隔超过时限", "more than the window of 5m0s", "grade     1",
+			"0:00:00.000 – 0:00:00.400 未被界定 not bounded: 2026-03-01 01:25:00 – 2026-03-01 01:30:10"}},
 	} {
 		var out, errs bytes.Buffer
 		code := command(append([]string{"verify", "--trust", trust, folder}, tt.args...), nil, &out, &errs)

@@ -147,6 +147,7 @@ func writeOutside(b *strings.Builder, o *evidence.Outside) {
 	if o.Width >= 0 && o.After != 0 {
 		say(b, "                 最大间隔 width %s，允许 window %s\n", (time.Duration(o.Width) * time.Microsecond).String(), (time.Duration(o.Window) * time.Microsecond).String())
 	}
+	writeUnbounded(b, o)
 	if o.Sealed != 0 {
 		say(b, "                 封存不晚于 sealed no later than %s UTC\n", utcSeconds(o.Sealed))
 	}
@@ -159,6 +160,27 @@ func writeOutside(b *strings.Builder, o *evidence.Outside) {
 			own = " (本单位 the body's own)"
 		}
 		say(b, "                 %s: %s%s\n", kind, p.Name, own)
+	}
+}
+
+// writeUnbounded tells which parts no two outside times within the window bound; of many, the first.
+func writeUnbounded(b *strings.Builder, o *evidence.Outside) {
+	told := 0
+	at := func(us int64) string {
+		if us == 0 {
+			return "?"
+		}
+		return utcSeconds(us)
+	}
+	for _, p := range o.Bounds {
+		if p.After != 0 && p.Before != 0 && p.Before-p.After <= o.Window {
+			continue
+		}
+		if told++; told > 8 {
+			say(b, "                 …\n")
+			return
+		}
+		say(b, "                 %s – %s 未被界定 not bounded: %s – %s\n", mediaTime(p.From), mediaTime(p.To), at(p.After), at(p.Before))
 	}
 }
 

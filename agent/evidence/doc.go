@@ -9,6 +9,10 @@
 // It opens no file, knows no clock and starts no goroutine. It does not make anything durable and
 // does not decide when to sign: packages ledger and record do.
 //
+// Outside proofs are read and put together here, never fetched: tokens ([NormalToken], [VerifyToken]),
+// checkpoints with their proofs and cosignatures ([Checkpoint], [FullTree], [Cosign]), anchor files
+// ([BuildAnchor], [ParseAnchor]).
+//
 // Writers call [MarshalLine], [Tree.Append], [Signer.SignLine], [DeriveManifest] and
 // [SignManifest]; readers call [ParseLine], [Decide], [CheckCMS], or all at once through Verify.
 package evidence

@@ -80,6 +80,16 @@ func TestOutsideKeys(t *testing.T) {
 	}
 }
 
+// TestLaterKey: a session by a key that took over, told apart from one by the first key.
+func TestLaterKey(t *testing.T) {
+	s := stampedScript()
+	s.dev = rotated("golden next key", s.dev, goldenIssuing)
+	r := evidence.Verify(s.make().files, evidence.VerifyOptions{Path: s.id, Require: 2, Trust: trusting(nil)})
+	if r.Exit != 0 || !hasNote(r, "signed by a later key") {
+		t.Errorf("exit %d\n%s", r.Exit, asJSON(t, r))
+	}
+}
+
 // TestAmendments: a chain of which only the end can be hidden, and not from the ledger.
 func TestAmendments(t *testing.T) {
 	s := witnessedScript()

@@ -160,8 +160,11 @@ func (c *copyCheck) amendedIn(l *ledgerCopy) {
 	}
 }
 
-// amendmentsOpen says what nobody can prove without the ledger.
-func (c *copyCheck) amendmentsOpen() {
+// untold says what nobody can prove without the ledger.
+func (c *copyCheck) untold() {
+	if c.pub != nil && !c.toldAll && DeviceID(c.certs[0].RawSubjectPublicKeyInfo) != c.device {
+		c.note("signed by a later key of this device: only its certificate says that it follows the first, the device's ledger would show it")
+	}
 	if len(c.amendments) > 0 && !c.toldAll {
 		c.note("whether an amendment after number %d was taken away cannot be told without the device's ledger", c.amendments[len(c.amendments)-1].n)
 	}

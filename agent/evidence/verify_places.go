@@ -203,7 +203,7 @@ func (v *verifier) judge() {
 	groups := make(map[string][]*copyCheck)
 	var order []string
 	for _, c := range v.copies {
-		c.amendmentsOpen()
+		c.untold()
 		c.place()
 		c.res.settle(v.o.Require)
 		if groups[c.id] == nil {

@@ -56,7 +56,7 @@ type copyCheck struct {
 	named      []named // outside proofs that lines name, in order
 	out        outside
 	amendments []*amendmentCheck
-	toldAll    bool // a ledger given tells of all amendments
+	toldAll    bool // a ledger given tells of all its amendments and keys
 }
 
 // check runs steps V1 to V12, V15, V18 and V19 on the folder.

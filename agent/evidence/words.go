@@ -31,6 +31,7 @@ var chinese = []struct{ start, zh string }{
 	{"signed with another key of", "由同名设备的另一把密钥签名，无人担保"},
 	{"is not the one that the ledger names", "不是台账记录的那一份补正"},
 	{"the ledger names it", "台账记有这份补正，这里却没有"},
+	{"signed by a later key", "由设备后来的密钥签名：仅证书说明它接替了第一把密钥，设备台账可以证明"},
 	{"is the certificate of a key", "设备台账从未认可这把密钥"},
 	{"two devices call", "两台设备用了同一个名称，密钥和设备号不同"},
 	{"two generations", "同一设备的两代台账相互矛盾：设备被复制，或历史有分叉"},

@@ -107,6 +107,9 @@ function outside(s) {
   const o = s.outside, lines = [], at = (us) => utc(us / 1000);
   if (o?.after && o.before) lines.push(t(`写于 ${at(o.after)} 与 ${at(o.before)} 之间（外部证明）`, `Written between ${at(o.after)} and ${at(o.before)} (outside proof)`));
   else if (o?.after) lines.push(t(`写于 ${at(o.after)} 之后；之前无外部证明`, `Written after ${at(o.after)}; not all of it before an outside time`));
+  const loose = (o?.bounds || []).filter((b) => !b.after || !b.before || b.before - b.after > o.window);
+  for (const b of loose.slice(0, 8))
+    lines.push(`${span(b.from / 1000)} – ${span(b.to / 1000)}　` + t("未被外部时间界定", "not bounded by outside times") + `: ${b.after ? at(b.after) : "?"} – ${b.before ? at(b.before) : "?"}`);
   for (const p of o?.parties || [])
     lines.push((p.witness ? t("见证人：", "Witness: ") : t("时间戳：", "Time stamps: ")) + p.name + (p.own ? t("（本单位）", " (the body's own)") : ""));
   for (const a of s.amendments || []) lines.push(t(`补正 ${a.n}：`, `Amendment ${a.n}: `) + Object.values(a.data).join(t("；", "; ")));
