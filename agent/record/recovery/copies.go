@@ -72,6 +72,11 @@ func (j *job) load() error {
 	if damaged || j.known.any[j.id] {
 		return &stop{Damaged, "its signatures are gone: copy the folders to another disk and have them examined"}
 	}
+	for _, c := range j.copies {
+		if !j.ours(c.disk) {
+			return &stop{Foreign, fmt.Sprintf("disk %s holds another device's ledger: it may be that one's: keep it read-only", c.disk.ID)}
+		}
+	}
 	return j.unsigned()
 }
 
@@ -317,6 +322,15 @@ func (st *state) line(l evidence.Line) error {
 		}
 		if c.At >= st.lastTo {
 			st.lastTo, st.lastT, st.lastUp = c.At, l.T, l.Up
+		}
+		var o evidence.Open
+		if l.Type == "open" {
+			if err := l.Decode(&o); err != nil {
+				return err
+			}
+		}
+		for _, ch := range o.Channels { // one that never comes is lost too
+			st.channels[ch] = &channel{}
 		}
 	case "segment.open":
 		s := &segment{}

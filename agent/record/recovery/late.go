@@ -295,3 +295,22 @@ func begun(disks []Disk, id string) bool {
 		return err == nil
 	})
 }
+
+// ours tells whether nothing on a disk shows that another device wrote to it (R12): a ledger that this
+// device's key did not sign. It matters for folders in which nothing tells whose they are.
+func (j *job) ours(d Disk) bool {
+	entries, err := os.ReadDir(filepath.Join(d.Dir, "ledger"))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	for _, e := range entries {
+		log, err := readFile(filepath.Join(d.Dir, "ledger", e.Name(), "log.jsonl"), maxLogBytes)
+		if err != nil || len(log) == 0 || strings.Contains(e.Name(), ".") {
+			continue // disk.json, or a copy set aside
+		}
+		if dec, err := evidence.Decide(log, evidence.LedgerOrigin(j.o.Device, e.Name()), j.pub); err != nil && dec.Lines > 1 {
+			return false
+		}
+	}
+	return true
+}

@@ -103,6 +103,16 @@ func TestLeftAlone(t *testing.T) {
 		}, nil},
 		{"another device", recovery.Foreign, func(w *world) recovery.Disk { return w.disk("a", 3) }, func(o *recovery.Options) { o.Device = strings.Repeat("0", 32) }},
 		{"another key under the same name", recovery.Foreign, func(w *world) recovery.Disk { return w.disk("a", 3) }, func(o *recovery.Options) { o.Key = newWorld(t).key }},
+		{"an unsigned folder on a disk with another device's ledger", recovery.Foreign, func(w *world) recovery.Disk {
+			d := w.disk("a", 0)
+			w.tail(d, 0, tail{media(all), none})
+			other := newWorld(w)
+			dir := filepath.Join(d.Dir, "ledger", "fedcba9876543210")
+			must(w, os.MkdirAll(dir, 0o755))
+			must(w, os.WriteFile(filepath.Join(dir, "log.jsonl"), other.led.data, 0o644))
+			must(w, os.Remove(filepath.Join(folder(d), "device.pem")))
+			return d
+		}, nil},
 		{"no certificate anywhere", recovery.Damaged, func(w *world) recovery.Disk {
 			d := w.disk("a", 3)
 			must(w, os.Remove(filepath.Join(folder(d), "device.pem")))

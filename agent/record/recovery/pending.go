@@ -29,7 +29,7 @@ func Pending(disks []Disk) ([]Open, error) {
 	ids, errs := folders(disks)
 	out := []Open{}
 	for _, id := range ids {
-		if sealedEverywhere(disks, id) {
+		if sealedEverywhere(disks, id) && !begun(disks, id) {
 			continue
 		}
 		best := Open{Session: id}
@@ -42,6 +42,7 @@ func Pending(disks []Disk) ([]Open, error) {
 				best = o
 			}
 		}
+		best.Ended = best.Ended || sealedAnywhere(disks, id)
 		out = append(out, best)
 	}
 	return out, errors.Join(errs...)
@@ -81,6 +82,14 @@ func sealedEverywhere(disks []Disk, id string) bool {
 		}
 	}
 	return true
+}
+
+// sealedAnywhere tells whether some disk holds the session's seal: then only a copy of it is unfinished.
+func sealedAnywhere(disks []Disk, id string) bool {
+	return slices.ContainsFunc(disks, func(d Disk) bool {
+		_, err := os.Lstat(filepath.Join(d.Dir, "sessions", id, "manifest.json.p7s"))
+		return err == nil
+	})
 }
 
 // look reads what Pending tells from the bytes of a log.

@@ -126,7 +126,7 @@ type Open struct {
 	Session string
 	Boot    string        // boot id in its "open" line
 	Paused  bool          // it was paused at the cut
-	Ended   bool          // its log has a "close": it was being sealed, not recorded
+	Ended   bool          // its log has a "close", or a copy is sealed: it was not being recorded
 	Last    time.Time     // wall time of its last line by the device's clock; zero if unreadable
 	LastUp  time.Duration // uptime of that line, to be compared only within Boot
 	Info    []byte        // the "open" line, without LF; nil if unreadable

@@ -7,6 +7,7 @@ const (
 	noData         = "no data"
 	noFrames       = "no frames"
 	connectionLost = "connection lost"
+	never          = "never delivered"
 )
 
 // silentFor is by how much, in µs beyond ahead_ms, a channel must end before the last signed moment for
@@ -50,7 +51,11 @@ func (st *state) lost(ch string, from, to, aheadMS int64, cause string) []eviden
 	if at-from <= aheadMS*1000+silentFor {
 		return []evidence.Gap{{Ch: ch, From: from, To: to, Cause: cause}}
 	}
-	gaps := []evidence.Gap{{Ch: ch, From: from, To: at, Cause: st.silence(ch)}}
+	why := st.silence(ch)
+	if c := st.channels[ch]; why == noData && (c == nil || c.last == nil) {
+		why = never
+	}
+	gaps := []evidence.Gap{{Ch: ch, From: from, To: at, Cause: why}}
 	if at < to {
 		gaps = append(gaps, evidence.Gap{Ch: ch, From: at, To: to, Cause: cause})
 	}

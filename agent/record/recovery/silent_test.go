@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"minglu/agent/evidence"
+	"minglu/agent/ledger"
 	"minglu/agent/record/recovery"
 )
 
@@ -87,5 +88,31 @@ func TestSilentBeforeTheCut(t *testing.T) {
 				t.Errorf("voice %q, want %q", got, want)
 			}
 		})
+	}
+}
+
+// A channel that should deliver and never did is lost from the beginning, and told.
+func TestNeverDelivered(t *testing.T) {
+	w := newWorld(t)
+	w.channels = []string{"face", "voice", "wide"}
+	w.openSession()
+	for range 10 {
+		w.cycle(false)
+	}
+	short := w.disk("a", 2)
+	long := w.disk("a", 10)
+	for _, tt := range []struct {
+		d    recovery.Disk
+		want string
+	}{
+		{short, "gap 0-40000 power lost"},
+		{long, "gap 0-5000 never delivered, gap 5000-40000 power lost"},
+	} {
+		w.led = &fakeLedger{log: w.newLog(w.led.Origin(), w.options(nil).Now).(*ledger.SessionLog)}
+		w.recover(tt.d)
+		r := w.verify(tt.d)
+		if got := told(r, "wide"); r.Exit != 3 || got != tt.want {
+			t.Errorf("verify exits %d, wide %q, want %q: %s", r.Exit, got, tt.want, brief(r))
+		}
 	}
 }

@@ -64,11 +64,12 @@ type world struct {
 	now    clock.Reading // of the recovering start
 	clock  clock.Reading // of the session being written
 
-	log     *ledger.SessionLog
-	batches []batch
-	chans   []*chanState
-	late    bool            // segments are not closed when the next one opens
-	silent  map[string]bool // channels that deliver nothing
+	log      *ledger.SessionLog
+	batches  []batch
+	chans    []*chanState
+	channels []string        // that should deliver; nil: the log does not say
+	late     bool            // segments are not closed when the next one opens
+	silent   map[string]bool // channels that deliver nothing
 }
 
 // batch is what one sign line covers.
@@ -165,7 +166,7 @@ func (w *world) openSession() {
 	pem := evidence.MarshalCertsPEM(w.cert)
 	w.add(evidence.Open{V: 1, Session: session, Origin: origin, Boot: "boot-1", Device: evidence.Device{ID: w.device, Name: "room-3", SW: "1"},
 		Trigger: "button", SW: "1", Config: hexSum(nil), Cert: hexSum(pem), Ledger: evidence.LedgerRef{Origin: w.led.Origin(), Size: 1, Root: evidence.Hash{}.String()},
-		Disks: []string{"a", "b"}, CycleMS: 500, AheadMS: aheadMS, Src: "chrony"})
+		Disks: []string{"a", "b"}, Channels: w.channels, CycleMS: 500, AheadMS: aheadMS, Src: "chrony"})
 	w.add(evidence.Clock{Epoch: 1, Src: "chrony"})
 	w.add(evidence.Details{Case: "2026-17", Officers: []evidence.Officer{{Name: "张三", Credential: "1"}}})
 	sps, err := hex.DecodeString("6764000cac3b50b04b420000030002000003003d08")
