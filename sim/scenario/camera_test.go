@@ -2,12 +2,15 @@ package scenario
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"minglu/agent/evidence"
 )
 
 // camera is one camera of a recording and what is expected of it.
@@ -44,10 +47,11 @@ func record(t *testing.T, r *Relay, cameras []camera, length time.Duration, segm
 	for disk := 0; time.Since(began) < length; disk = 1 - disk {
 		<-time.NewTimer(2 * time.Second).C
 		for _, c := range cameras {
-			files := Segments(t, a.Session(disk, id), c.id)
-			if len(files) == 0 {
-				t.Fatalf("%s has no file on disk %d after %v", c.id, disk, time.Since(began))
-			}
+			var files []string
+			Wait(t, 10*time.Second, fmt.Sprintf("%s has a file on disk %d", c.id, disk), func() bool {
+				files = Segments(t, a.Session(disk, id), c.id)
+				return len(files) > 0
+			})
 			if complaint := Probe(files[len(files)-1]); complaint != "" {
 				t.Errorf("ffprobe, %s while it is written: %s", filepath.Base(files[len(files)-1]), complaint)
 			}
@@ -64,7 +68,13 @@ func record(t *testing.T, r *Relay, cameras []camera, length time.Duration, segm
 func check(t *testing.T, r *Relay, rec recording, cameras []camera, segments int) {
 	t.Helper()
 	a, id := rec.agent, rec.id
+	good := true
 	for _, c := range cameras {
+		pace := max(pace(r.Frames(c.path, c.codec), 90000), pace(r.Frames(c.path, c.sound), 48000))
+		if pace > evenPace {
+			good = false
+			figure(t, "this machine was too slow to be camera %s: what it stamped as a second took up to %.2f s", c.id, pace)
+		}
 		files := Segments(t, a.Session(0, id), c.id)
 		if len(files) < segments {
 			t.Errorf("%s has %d files, want at least %d", c.id, len(files), segments)
@@ -73,14 +83,34 @@ func check(t *testing.T, r *Relay, rec recording, cameras []camera, segments int
 		pictures, sound := Packets(t, files, "v"), Packets(t, files, "a")
 		same(t, c.id+" picture", pictures, r.Frames(c.path, c.codec), rec)
 		same(t, c.id+" sound", sound, r.Frames(c.path, c.sound), rec)
-		even(t, c.id+" picture", pictures, time.Second/time.Duration(c.rate))
-		even(t, c.id+" sound", sound, map[string]time.Duration{"aac": time.Second * 1024 / 48000, "opus": 20 * time.Millisecond}[c.sound])
-		aligned(t, c.id, Flashes(t, files), Beeps(t, files), rec.to.Sub(rec.from))
+		even(t, c.id+" picture", pictures, time.Second/time.Duration(c.rate), pace)
+		even(t, c.id+" sound", sound, map[string]time.Duration{"aac": time.Second * 1024 / 48000, "opus": 20 * time.Millisecond}[c.sound], pace)
+		if pace <= evenPace {
+			aligned(t, c.id, Flashes(t, files), Beeps(t, files), rec.to.Sub(rec.from))
+		}
 	}
 	code, out := lab.Verify(t, "--require", "0", a.Session(0, id), a.Session(1, id))
-	if code != 0 {
+	if code != evidence.ExitGood && (good || code != evidence.ExitSound) {
 		t.Errorf("verify --require 0 exits %d\n%s", code, out)
 	}
+}
+
+// evenPace is how much slower than it stamps a camera may send without the recording, which follows the
+// time of capture, being uneven.
+const evenPace = 1.15
+
+// pace is how much longer than it stamped a camera took to send at worst, over three seconds of pictures: an encoder that
+// runs in real time on a loaded machine falls behind, and is then another camera than the test wants.
+func pace(sent []Frame, hz int64) float64 {
+	const over = 75
+	worst := 1.0
+	for i := over; i < len(sent); i++ {
+		stamped := float64(int32(sent[i].TS-sent[i-over].TS)) / float64(hz)
+		if took := float64(sent[i].WallUS-sent[i-over].WallUS) / 1e6; stamped > 1 {
+			worst = max(worst, took/stamped)
+		}
+	}
+	return worst
 }
 
 // identical wants the same files on both disks: then what holds for one holds for the other.
@@ -134,7 +164,7 @@ func common(got []Packet, sent []Frame) int {
 
 // even wants presentation times without a hole of more than one and a half frames and without a
 // repetition, also from file to file, and decoding times that rise.
-func even(t *testing.T, what string, got []Packet, frame time.Duration) {
+func even(t *testing.T, what string, got []Packet, frame time.Duration, pace float64) {
 	t.Helper()
 	for i := 1; i < len(got); i++ {
 		if got[i].DTS <= got[i-1].DTS {
@@ -150,7 +180,7 @@ func even(t *testing.T, what string, got []Packet, frame time.Duration) {
 		}
 		gap := pts[i].PTS - pts[i-1].PTS
 		worst = max(worst, gap)
-		if gap > frame*3/2 || gap < frame/2 {
+		if pace <= evenPace && (gap > frame*3/2 || gap < frame/2) {
 			t.Errorf("%s: %v then %v (%s, %s): want about %v", what, pts[i-1].PTS, pts[i].PTS, filepath.Base(pts[i-1].File), filepath.Base(pts[i].File), frame)
 		}
 	}
