@@ -148,6 +148,7 @@ func (a *authority) openAPI(log *slog.Logger, mqtt func() string, refused func(d
 	conf.ClientAuth = tls.RequestClientCert
 	a.api, err = enrol.New(enrol.Options{Listen: a.cfg.DevicesAPI.Listen, TLS: conf, CA: a.CA, Codes: enrol.Codes{File: filepath.Join(a.cfg.State, codesFile)},
 		Hold: users.NewHoldOff(users.FreeFailures, time.Now), Refused: refused, Changed: changed, Log: log,
+		Trust: func() (map[string][]byte, error) { return outsideTrust(a.cfg) },
 		MQTT: func() string {
 			host, port, err := net.SplitHostPort(mqtt())
 			switch {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,16 +49,11 @@ func exportTrust(cfg *config.Config, to string, stdout io.Writer) error {
 			files[knownFolder+"/"+e.Name+"-"+e.Serial+".pem"] = evidence.MarshalCertsPEM(c)
 		}
 	}
-	if files["witness/witnesses.vkey"], err = witnessKeys(cfg); err != nil {
-		return err
+	outside, err := outsideTrust(cfg)
+	if err != nil {
+		return &usageError{err}
 	}
-	for _, name := range cfg.Timestamp.Roots {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return &usageError{fmt.Errorf("timestamp.roots: %w", err)}
-		}
-		files["tsa/"+filepath.Base(name)] = b
-	}
+	maps.Copy(files, outside)
 	if list, err := os.ReadDir(to); err == nil && len(list) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return &usageError{fmt.Errorf("--to %s: name a folder that is empty or does not exist yet", to)}
 	}
@@ -71,6 +67,23 @@ func exportTrust(cfg *config.Config, to string, stdout io.Writer) error {
 	_, err = fmt.Fprintf(stdout, "信任文件夹已写入 %s（不含密钥），根证书指纹 SHA-256：\n%[2]s\n请通过另一途径把指纹告知接收人。\n"+
 		"The trust folder is in %[1]s (no secret in it). SHA-256 of the root certificate:\n%[2]s\nTell whoever gets it that number by another way.\n", to, ca.Fingerprint(authority.Root()))
 	return err
+}
+
+// outsideTrust are the witnesses and time-stamping authorities of this office, by name as in a trust folder.
+func outsideTrust(cfg *config.Config) (map[string][]byte, error) {
+	keys, err := witnessKeys(cfg)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{"witness/witnesses.vkey": keys}
+	for i, name := range cfg.Timestamp.Roots {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("timestamp.roots: %w", err)
+		}
+		files[fmt.Sprintf("tsa/root-%d.pem", i+1)] = b
+	}
+	return files, nil
 }
 
 // witnessKeys lists the office's own witness, marked as such, and those it asks.

@@ -44,6 +44,7 @@ type KeeperOptions struct {
 	// revocation lists: PEM, not judged. May be nil.
 	Changed func(*Identity)
 	Lists   func(crl, root []byte)
+	Trust   func(files map[string][]byte) // report.TrustFiles of the office, at each look; may be nil
 	Board   report.Board
 	Check   time.Duration // 0: DefaultCheck
 	Log     *slog.Logger
@@ -150,6 +151,16 @@ func (k *Keeper) Look(ctx context.Context) {
 		faults[FaultExpired] = faults[FaultExpired] || st.State == report.StandingExpired
 	}
 	k.stand(faults)
+	if err == nil && k.o.Trust != nil {
+		var b []byte
+		terr := call(ctx, id.Office.API, t, http.MethodGet, report.PathTrust, nil, &b)
+		files, perr := report.ParseTrustFiles(b)
+		if terr = errors.Join(terr, perr); terr == nil {
+			k.o.Trust(files.Files)
+		} else {
+			k.o.Log.Warn("what the office trusts is not known", "err", terr)
+		}
+	}
 	if err == nil && k.o.Lists != nil {
 		var crl, root []byte
 		if errors.Join(call(ctx, id.Office.API, t, http.MethodGet, report.PathCRL, nil, &crl), call(ctx, id.Office.API, t, http.MethodGet, report.PathRoot, nil, &root)) == nil {

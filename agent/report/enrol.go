@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -21,7 +22,34 @@ const (
 	PathStatus = "/v1/status" // GET, answers [Standing] of the client certificate shown, also of one no longer good
 	PathCRL    = "/v1/crl"    // GET: revocation lists, PEM
 	PathRoot   = "/v1/root"   // GET: root certificate, PEM
+	PathTrust  = "/v1/trust"  // GET, answers [TrustFiles]
 )
+
+// TrustFiles are what a device is to believe beside the office's own authority, by name as in a trust
+// folder: roots of time-stamping authorities, keys of witnesses. No secret is in them.
+type TrustFiles struct {
+	V     int               `json:"v"`     // 1
+	Files map[string][]byte `json:"files"` // "tsa/NAME.pem", "witness/NAME.vkey", base64
+}
+
+// trustName is what a device takes as the name of a file: one below tsa/ or witness/, nothing else.
+var trustName = regexp.MustCompile(`^(tsa/[A-Za-z0-9._-]{1,64}\.pem|witness/[A-Za-z0-9._-]{1,64}\.vkey)$`)
+
+// ParseTrustFiles reads TrustFiles.
+func ParseTrustFiles(b []byte) (t TrustFiles, err error) {
+	if err = strictJSON(b, &t); err == nil && t.V != 1 {
+		err = fmt.Errorf("version %d, this program reads 1", t.V)
+	}
+	for name := range t.Files {
+		if err == nil && (!trustName.MatchString(name) || strings.Contains(name, "..")) {
+			err = fmt.Errorf("a file named %.100q", name)
+		}
+	}
+	if err != nil {
+		return TrustFiles{}, fmt.Errorf("report: trust: %w", err)
+	}
+	return t, nil
+}
 
 // MaxEnrol bounds what the device API reads and what a board reads of its answer.
 const MaxEnrol = 64 << 10

@@ -55,3 +55,22 @@ func FuzzEnrol(f *testing.F) {
 		}
 	})
 }
+
+func TestTrustFilesStayInTheirFolders(t *testing.T) {
+	for body, ok := range map[string]bool{
+		`{"v":1,"files":{"tsa/root-1.pem":"YQ==","witness/witnesses.vkey":"YQ=="}}`: true,
+		`{"v":1,"files":{}}`:                            true,
+		`{"v":2,"files":{}}`:                            false,
+		`{"v":1,"files":{"ca/evil.pem":"YQ=="}}`:        false,
+		`{"v":1,"files":{"tsa/../ca/evil.pem":"YQ=="}}`: false,
+		`{"v":1,"files":{"tsa/..pem":"YQ=="}}`:          false,
+		`{"v":1,"files":{"devices/evil.pem":"YQ=="}}`:   false,
+		`{"v":1,"files":{"witness/key.pem":"YQ=="}}`:    false,
+		`{"v":1,"files":{"/etc/passwd":"YQ=="}}`:        false,
+		`{"v":1,"files":{"tsa/a.pem":"not base64"}}`:    false,
+	} {
+		if _, err := ParseTrustFiles([]byte(body)); (err == nil) != ok {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}

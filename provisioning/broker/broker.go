@@ -46,7 +46,7 @@ const (
 	MessageExpiry  = time.Hour        // of what waits for a device that is away
 	PaceBytes      = 512 << 10        // a device may send so much a second, each packet counting as 4 KiB at least
 	BurstBytes     = 4 << 20          // after a pause so much at once
-	RecheckEvery   = 15 * time.Second // a revoked certificate ends its connection within this and a moment
+	RecheckEvery   = 5 * time.Second  // a revoked certificate ends its connection within this and a moment
 	CloseWithin    = time.Second      // Run waits so long for devices that do not read
 	packetCost     = 4 << 10
 )

@@ -50,10 +50,11 @@ type Options struct {
 		Held(key string) bool
 		Fail(key string)
 	}
-	Refused func(device, why, detail string) // device "" if nobody is known
-	Changed func()                           // certificates were issued or revoked; may be nil
-	Now     func() time.Time                 // nil: time.Now
-	Log     *slog.Logger                     // nil: none
+	Refused func(device, why, detail string)  // device "" if nobody is known
+	Changed func()                            // certificates were issued or revoked; may be nil
+	Trust   func() (map[string][]byte, error) // of report.TrustFiles; nil: none
+	Now     func() time.Time                  // nil: time.Now
+	Log     *slog.Logger                      // nil: none
 }
 
 // Server is one device API.
@@ -78,6 +79,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.MQTT == nil {
 		o.MQTT = func() string { return "" }
+	}
+	if o.Trust == nil {
+		o.Trust = func() (map[string][]byte, error) { return nil, nil }
 	}
 	if o.Changed == nil {
 		o.Changed = func() {}
@@ -131,6 +135,15 @@ func (s *Server) Handler() http.Handler {
 	m.HandleFunc("GET "+report.PathCRL, func(w http.ResponseWriter, _ *http.Request) {
 		b, err := s.o.CA.CRL()
 		s.pem(w, b, err)
+	})
+	m.HandleFunc("GET "+report.PathTrust, func(w http.ResponseWriter, _ *http.Request) {
+		files, err := s.o.Trust()
+		if err != nil {
+			s.o.Log.Error("enrol: trust files", "err", err)
+			http.Error(w, "internal error", http.StatusInternalServerError)
+			return
+		}
+		s.answer(w, http.StatusOK, report.TrustFiles{V: 1, Files: files})
 	})
 	m.HandleFunc("GET "+report.PathRoot, func(w http.ResponseWriter, _ *http.Request) {
 		files, err := s.o.CA.Export()
