@@ -199,3 +199,15 @@ func TestOutsideFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestProofsOnOneCopy: outside proofs that came to one copy alone count.
+func TestProofsOnOneCopy(t *testing.T) {
+	files := witnessedScript().make().files
+	bare := maps.Clone(files)
+	maps.DeleteFunc(bare, func(n string, _ *fstest.MapFile) bool { return strings.HasPrefix(n, "tokens/") })
+	r := evidence.VerifyPlaces([]evidence.Place{{Path: "a/" + goldenWitnessed, FS: bare}, {Path: "b/" + goldenWitnessed, FS: files}},
+		evidence.VerifyOptions{Require: 1, Trust: trusting(nil)})
+	if r.Exit != 0 || len(r.Sessions) != 1 || r.Sessions[0].Grade != 3 {
+		t.Errorf("exit %d\n%s", r.Exit, asJSON(t, r))
+	}
+}

@@ -230,6 +230,9 @@ func compareCopies(a, b *copyCheck) int {
 	if d := rank[a.res.Exit] - rank[b.res.Exit]; d != 0 {
 		return d
 	}
+	if a.res.Grade != b.res.Grade { // outside proofs may have come to one copy alone
+		return b.res.Grade - a.res.Grade
+	}
 	if a.res.Fragments != b.res.Fragments {
 		return int(max(-1, min(1, b.res.Fragments-a.res.Fragments)))
 	}
