@@ -10,11 +10,14 @@
 //   - block is write_bytes: pages made dirty for a block device, 4 KiB each, counted anew after each sync.
 //     What the file system adds of its own (its journal) is not in it. Read back is read_bytes: what
 //     did not come from the page cache.
-//   - Both are held against media bytes: the frames the relay passed on in the window, by its frame log.
+//   - read() is what the agent reads of its own files, from the page cache or the disk: each file once, when
+//     it is closed. A file is half a window long, so that this is in it; ffmpeg's files are as long.
+//   - All are held against media bytes: the frames the relay passed on in the window, by its frame log.
 //   - Peak RSS is VmHWM since the start; the pre-roll and mapped pages of the program are in it.
-//   - Allocations are Go's, by /metrics; nothing but the agent tells them.
+//   - Allocations, fsyncs and read() come from the agent's /metrics.
 //
-// Syncs are not counted: /proc does not know them. Every recording of the agent is verified after
+// The signing cycle is what "minglu-agent doctor" measures these disks to be good for, unless -cycle says
+// otherwise; it stands above the table. Every recording of the agent is verified after
 // its window; one that is not sound gives no figures. Figures of a machine that does other things are
 // no figures: the load average stands above the table. Rows of a repetition take turns, so that a slow
 // quarter of an hour is shared by all of them.
@@ -24,6 +27,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -43,7 +48,7 @@ import (
 const (
 	defaultFor   = 120 * time.Second
 	defaultTimes = 3
-	shortFor     = 8 * time.Second
+	shortFor     = 10 * time.Second
 	maxStreams   = 16
 )
 
@@ -52,6 +57,7 @@ type options struct {
 	times   int
 	streams []int
 	rows    []row
+	cycle   string // of storage.cycle; "auto": ask doctor
 	agent   string // "": build it
 	relay   string
 	dir     string // where disks and clip go
@@ -85,7 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	head(stdout, o, dir, args, load)
+	head(stdout, b, args, load)
 	table(stdout, results)
 	return nil
 }
@@ -99,6 +105,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	streams := flags.String("streams", "1,4", "numbers of cameras")
 	rows := flags.String("rows", "", "rows to measure: "+strings.Join(rowNames(), ",")+"; default all")
 	short := flags.Bool("short", false, "one camera, once, the plain rows, "+shortFor.String()+" each: does it work and is it about right")
+	flags.StringVar(&o.cycle, "cycle", "auto", "signing cycle, 500ms to 2s; auto: what doctor measures")
 	flags.StringVar(&o.agent, "agent", "", "minglu-agent to measure; default: built from this tree")
 	flags.StringVar(&o.relay, "relay", "", "rtsprelay; default: built from this tree")
 	flags.StringVar(&o.dir, "dir", "", "folder for disks and clip; default: that for temporary files")
@@ -128,8 +135,12 @@ type bench struct {
 	options
 	dir      string
 	clip     string
+	chosen   string // who chose the cycle
 	progress io.Writer
 }
+
+// segment is how long a file is: two of them are closed in a window.
+func (o *options) segment() time.Duration { return min(max(o.window/2, 10*time.Second), 5*time.Minute) }
 
 // prepare builds the programs that were not given and encodes the clip.
 func (b *bench) prepare(ctx context.Context) error {
@@ -145,7 +156,34 @@ func (b *bench) prepare(ctx context.Context) error {
 		}
 	}
 	b.clip = filepath.Join(b.dir, "clip.nut")
-	return encode(ctx, b.clip)
+	if err := encode(ctx, b.clip); err != nil {
+		return err
+	}
+	if b.chosen = "by -cycle"; b.cycle == "auto" {
+		return b.askDoctor(ctx)
+	}
+	return nil
+}
+
+// askDoctor takes the cycle that suits the folder the disks will be in.
+func (b *bench) askDoctor(ctx context.Context) error {
+	dir := filepath.Join(b.dir, "doctor")
+	if err := os.MkdirAll(filepath.Join(dir, "disk"), 0o755); err != nil {
+		return err
+	}
+	config := filepath.Join(dir, "agent.yaml")
+	if err := os.WriteFile(config, []byte(configuration("127.0.0.1:0", []string{filepath.Join(dir, "disk")}, "auto", b.segment(), []string{"rtsp://127.0.0.1:9/none"})), 0o600); err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, b.agent, "doctor", "--config", config, "--json").Output() // exits 1: there is no such camera
+	var found struct {
+		CycleMS int64 `json:"cycle_ms"`
+	}
+	if jerr := json.Unmarshal(out, &found); jerr != nil || found.CycleMS <= 0 {
+		return fmt.Errorf("doctor chooses no cycle: %w", errors.Join(err, jerr))
+	}
+	b.cycle, b.chosen = fmt.Sprintf("%dms", found.CycleMS), "doctor's choice"
+	return nil
 }
 
 // all measures every row for every number of streams, times over.

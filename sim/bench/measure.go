@@ -32,15 +32,18 @@ type measurement struct {
 	block         float64 // per media byte and disk
 	readBack      float64 // from the block device, per media byte and disk
 	files         float64 // growth of the files, per media byte and disk
-	allocs        float64 // per second and stream; -1 unknown
+	counted       bool    // what follows is known
+	allocs        float64 // per second and stream
+	fsyncs        float64 // per second and disk
+	read          float64 // by read() of its own files, per media byte and disk
 }
 
 // recording is something that records all cameras until it is stopped.
 type recording struct {
 	procs  []*process
-	files  string                  // folder of what it records
-	allocs func() (float64, error) // since its start; nil: nobody knows
-	finish func() error            // stops it, and tells whether the recording is sound
+	files  string                   // folder of what it records
+	counts func() (counters, error) // since its start; nil: nobody knows
+	finish func() error             // stops it, and tells whether the recording is sound
 }
 
 func (r *recording) kill() {
@@ -78,9 +81,9 @@ func (b *bench) measure(ctx context.Context, in *cameras, w row) (m measurement,
 
 // watch reads what a recording uses over one window.
 func (b *bench) watch(ctx context.Context, in *cameras, r *recording, disks int) (m measurement, err error) {
-	var allocs [2]float64
-	if r.allocs != nil {
-		if allocs[0], err = r.allocs(); err != nil {
+	var counts [2]counters
+	if r.counts != nil {
+		if counts[0], err = r.counts(); err != nil {
 			return m, err
 		}
 	}
@@ -127,12 +130,13 @@ func (b *bench) watch(ctx context.Context, in *cameras, r *recording, disks int)
 	m.written, m.block = perByte(after.written-before.written), perByte(after.block-before.block)
 	m.readBack = perByte(after.readBack - before.readBack)
 	m.files = perByte(sizeAfter - sizeBefore)
-	m.allocs = -1
-	if r.allocs != nil {
-		if allocs[1], err = r.allocs(); err != nil {
+	if m.counted = r.counts != nil; m.counted {
+		if counts[1], err = r.counts(); err != nil {
 			return m, err
 		}
-		m.allocs = (allocs[1] - allocs[0]) / (streamMinutes * 60)
+		m.allocs = (counts[1].mallocs - counts[0].mallocs) / (streamMinutes * 60)
+		m.fsyncs = (counts[1].fsyncs - counts[0].fsyncs) / to.Sub(from).Seconds() / float64(disks)
+		m.read = perByte(int64(counts[1].read - counts[0].read))
 	}
 	if m.files < wholeShare && to.Sub(from) > 5*time.Second { // a shorter one ends within what is still held back
 		return m, fmt.Errorf("only %.0f %% of what the cameras sent is in the files", 100*m.files)
@@ -163,7 +167,7 @@ func (b *bench) beginFFmpeg(ctx context.Context, in *cameras, _ row, dir string)
 	r := &recording{files: dir}
 	for i, url := range in.urls {
 		p, err := start(nil, "ffmpeg", "-v", "error", "-nostdin", "-rtsp_transport", "tcp", "-i", url, "-c", "copy",
-			"-f", "segment", "-segment_time", "300", "-segment_format", "mp4", "-segment_format_options",
+			"-f", "segment", "-segment_time", fmt.Sprint(b.segment().Seconds()), "-segment_format", "mp4", "-segment_format_options",
 			"movflags=frag_keyframe+empty_moov+default_base_moof:frag_duration=500000", filepath.Join(dir, fmt.Sprintf("c%d-%%03d.mp4", i+1)))
 		if err != nil {
 			return r, err
@@ -202,15 +206,8 @@ func (b *bench) beginAgent(ctx context.Context, in *cameras, w row, dir string) 
 			return nil, err
 		}
 	}
-	// Board sim opens the pages on loopback without a login; no device of it is simulated.
-	var c strings.Builder
-	fmt.Fprintf(&c, "device: {name: bench, room: bench}\nbody: {name: bench}\nboard: sim\nweb: {listen: %q, auth: none}\n", listen)
-	fmt.Fprintf(&c, "storage: {disks: [%s]}\nchannels:\n", strings.Join(disks, ", "))
-	for i, url := range in.urls {
-		fmt.Fprintf(&c, "  - {id: c%d, camera: {rtsp: %q}}\n", i+1, url)
-	}
 	config := filepath.Join(dir, "agent.yaml")
-	if err := os.WriteFile(config, []byte(c.String()), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(configuration(listen, disks, b.cycle, b.segment(), in.urls)), 0o600); err != nil {
 		return nil, err
 	}
 	var env []string
@@ -235,7 +232,7 @@ func (b *bench) beginAgent(ctx context.Context, in *cameras, w row, dir string) 
 	if _, err := call(ctx, http.MethodPost, base+"/api/v1/session", `{"case":"bench"}`); err != nil {
 		return r, err
 	}
-	r.allocs = func() (float64, error) { return mallocs(ctx, base) }
+	r.counts = func() (counters, error) { return count(ctx, base) }
 	r.finish = func() error {
 		if code := p.stop(stopWithin); code != 0 {
 			return fmt.Errorf("the agent ended with %d\n%s", code, p.said())
@@ -243,6 +240,18 @@ func (b *bench) beginAgent(ctx context.Context, in *cameras, w row, dir string) 
 		return b.verify(ctx, disks)
 	}
 	return r, nil
+}
+
+// configuration is that of an agent with some cameras. Board sim opens the pages on loopback without a
+// login; no device of it is simulated.
+func configuration(listen string, disks []string, cycle string, segment time.Duration, urls []string) string {
+	var c strings.Builder
+	fmt.Fprintf(&c, "device: {name: bench, room: bench}\nbody: {name: bench}\nboard: sim\nweb: {listen: %q, auth: none}\n", listen)
+	fmt.Fprintf(&c, "storage: {disks: [%s], cycle: %s, segment: %s}\nchannels:\n", strings.Join(disks, ", "), cycle, segment)
+	for i, url := range urls {
+		fmt.Fprintf(&c, "  - {id: c%d, camera: {rtsp: %q}}\n", i+1, url)
+	}
+	return c.String()
 }
 
 // verify holds that what was recorded is worth something. Exit 3 (docs/evidence-format.md section 5) is
@@ -290,16 +299,23 @@ func call(ctx context.Context, method, url, body string) ([]byte, error) {
 	return b, err
 }
 
-// mallocs is how many objects the agent has allocated since its start.
-func mallocs(ctx context.Context, base string) (float64, error) {
+// counters are what an agent counts since its start.
+type counters struct{ mallocs, fsyncs, read float64 }
+
+func count(ctx context.Context, base string) (c counters, err error) {
 	b, err := call(ctx, http.MethodGet, base+"/metrics", "")
 	if err != nil {
-		return 0, err
+		return c, err
 	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "go_memstats_mallocs_total "); ok {
-			return strconv.ParseFloat(strings.TrimSpace(v), 64)
+	for name, to := range map[string]*float64{"go_memstats_mallocs_total ": &c.mallocs, "minglu_fsyncs_total ": &c.fsyncs, "minglu_read_bytes_total ": &c.read} {
+		_, rest, ok := strings.Cut("\n"+string(b), "\n"+name)
+		if !ok {
+			return c, fmt.Errorf("/metrics: no %s", name)
+		}
+		value, _, _ := strings.Cut(rest, "\n")
+		if *to, err = strconv.ParseFloat(strings.TrimSpace(value), 64); err != nil {
+			return c, fmt.Errorf("/metrics: %s: %w", name, err)
 		}
 	}
-	return 0, errors.New("/metrics: no go_memstats_mallocs_total")
+	return c, nil
 }

@@ -38,11 +38,11 @@ func (r result) median(of func(measurement) float64) float64 {
 func cpuOf(m measurement) float64 { return m.cpu }
 
 // head says on what, how and when.
-func head(w io.Writer, o options, dir string, args []string, load float64) {
+func head(w io.Writer, b *bench, args []string, load float64) {
 	fmt.Fprintf(w, "$ bench %s\n", strings.Join(args, " "))
 	fmt.Fprintf(w, "%s; %d × %s, %s/%s, Linux %s; disks are folders on %s\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
-		runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH, kernel(), fileSystem(dir))
-	fmt.Fprintf(w, "load average %.2f at the start, %.2f at the end; windows of %v, median of %d; 1080p25 H.264 4 Mbit/s + AAC over RTSP/TCP; signing cycle 500 ms (the default)\n", load, loadAverage(), o.window, o.times)
+		runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH, kernel(), fileSystem(b.dir))
+	fmt.Fprintf(w, "load average %.2f at the start, %.2f at the end; windows of %v, median of %d; 1080p25 H.264 4 Mbit/s + AAC over RTSP/TCP; files of %v; signing cycle %s (%s)\n", load, loadAverage(), b.window, b.times, b.segment(), b.cycle, b.chosen)
 	if load > calm {
 		fmt.Fprintf(w, "WARNING: the load average was over %.0f: other programs ran, these figures are not clean\n", calm)
 	}
@@ -55,11 +55,11 @@ func head(w io.Writer, o options, dir string, args []string, load float64) {
 // table prints one line for each result.
 func table(w io.Writer, results []result) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "streams\tCPU-s per\t× ffmpeg\tits children\tpeak RSS\tchildren\twrite() per\tblock per\tread back per\tfiles per\tallocs per s\t  recorded by")
-	fmt.Fprintln(t, "\tstream-min\t\tCPU-s\tMB\tMB\tmedia B, disk\tmedia B, disk\tmedia B, disk\tmedia B, disk\tand stream\t")
+	fmt.Fprintln(t, "streams\tCPU-s per\t× ffmpeg\tits children\tpeak RSS\tchildren\twrite() per\tblock per\tread back per\tread() per\tfiles per\tfsyncs per s\tallocs per s\t  recorded by")
+	fmt.Fprintln(t, "\tstream-min\t\tCPU-s\tMB\tMB\tmedia B, disk\tmedia B, disk\tmedia B, disk\tmedia B, disk\tmedia B, disk\tand disk\tand stream\t")
 	for _, r := range results {
 		num := func(format string, of func(measurement) float64) string { return fmt.Sprintf(format, r.median(of)) }
-		times, allocs := "-", "-"
+		times, allocs, fsyncs, read := "-", "-", "-", "-"
 		for _, f := range results {
 			if f.disks == 0 && f.streams == r.streams && f.median(cpuOf) > 0 {
 				times = fmt.Sprintf("%.2f", r.median(cpuOf)/f.median(cpuOf))
@@ -67,6 +67,8 @@ func table(w io.Writer, results []result) {
 		}
 		if r.disks > 0 {
 			allocs = num("%.0f", func(m measurement) float64 { return m.allocs })
+			fsyncs = num("%.1f", func(m measurement) float64 { return m.fsyncs })
+			read = num("%.3f", func(m measurement) float64 { return m.read })
 		}
 		fmt.Fprintln(t, strings.Join([]string{fmt.Sprint(r.streams), num("%.3f", cpuOf), times,
 			num("%.3f", func(m measurement) float64 { return m.children }),
@@ -75,8 +77,9 @@ func table(w io.Writer, results []result) {
 			num("%.3f", func(m measurement) float64 { return m.written }),
 			num("%.3f", func(m measurement) float64 { return m.block }),
 			num("%.3f", func(m measurement) float64 { return m.readBack }),
+			read,
 			num("%.3f", func(m measurement) float64 { return m.files }),
-			allocs, "  " + r.title}, "\t"))
+			fsyncs, allocs, "  " + r.title}, "\t"))
 	}
 	_ = t.Flush()
 }
