@@ -42,6 +42,8 @@ var chinese = []struct{ start, zh string }{
 	{"undeclared", "未说明的缺口"},
 	{"power lost", "断电"},
 	{"agent stopped", "程序意外停止"},
+	{"disk-failed", "磁盘全部失效"},
+	{"disk-full", "磁盘已满"},
 	{"connection lost", "连接中断"},
 	{"no data", "没有数据"},
 	{"never delivered", "从未送来画面或声音"},
