@@ -60,8 +60,7 @@ func BenchmarkHour(b *testing.B) {
 		if err := w.l.Sealed(id, "m", "p"); err != nil {
 			b.Fatal(err)
 		}
-		through, finished := "", map[string]finish{}
-		if _, err := w.n.lookThrough(b.Context(), &through, finished); err != nil {
+		if _, err := w.n.lookThrough(b.Context(), &looks{finished: map[string]finish{}, newest: -1}); err != nil {
 			b.Fatal(err)
 		}
 		w.mu.Lock()

@@ -39,17 +39,24 @@ type owed struct {
 	wrote   string // the anchors that stand in its folder
 }
 
+// looks is what earlier looks at the sessions found.
+type looks struct {
+	through  string
+	finished map[string]finish
+	newest   int64 // largest anchor of the last look; -1: the next one is to be thorough
+}
+
 // finish is what became of a session: done or not, at an uptime.
 type finish struct {
 	done  bool
+	seen  bool // its lines were looked for
 	at    time.Duration
 	wrote string // the anchors that stand in its folder
 }
 
 // deliver brings proofs into the folders of sealed sessions until ctx ends.
 func (n *Notary) deliver(ctx context.Context) {
-	finished := map[string]finish{}
-	through := n.o.Through
+	l := looks{through: n.o.Through, finished: map[string]finish{}, newest: -1}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -59,7 +66,7 @@ func (n *Notary) deliver(ctx context.Context) {
 		case <-n.wakeOwed:
 		case <-timer.C:
 		}
-		left, err := n.lookThrough(ctx, &through, finished)
+		left, err := n.lookThrough(ctx, &l)
 		if ctx.Err() != nil {
 			return
 		}
@@ -81,29 +88,38 @@ func (n *Notary) deliver(ctx context.Context) {
 }
 
 // lookThrough completes what can be completed and returns how many sessions still lack something.
-func (n *Notary) lookThrough(ctx context.Context, through *string, finished map[string]finish) (left int, err error) {
+func (n *Notary) lookThrough(ctx context.Context, k *looks) (left int, err error) {
 	n.mu.Lock()
 	ids, again := n.look, n.relook
 	n.look, n.relook = nil, false
 	n.mu.Unlock()
 	now := n.o.Now().Up
-	for id, f := range finished {
+	for id, f := range k.finished {
 		if again && f.done && now-f.at < lateWithin {
-			finished[id] = finish{}
+			k.finished[id] = finish{}
 		}
 	}
 	for _, id := range ids {
-		delete(finished, id)
+		delete(k.finished, id)
 	}
-	listed, err := n.o.Sessions.Sealed(*through, maxOwed)
+	listed, err := n.o.Sessions.Sealed(k.through, maxOwed)
 	if err != nil {
 		return 0, err
 	}
+	newest := int64(0)
+	n.o.Ledger.EachAnchor(0, func(size int64, _, _ bool) bool { newest = size; return true })
+	thorough := again || newest != k.newest
 	var todo []*owed
 	for _, id := range append(ids, listed...) {
-		if !finished[id].done {
-			todo = append(todo, &owed{id: id, head: -1, sealed: -1, before: -1, before2: -1, wrote: finished[id].wrote})
+		f := k.finished[id]
+		if f.done {
+			continue
 		}
+		thorough = thorough || !f.seen
+		todo = append(todo, &owed{id: id, head: -1, sealed: -1, before: -1, before2: -1, wrote: f.wrote})
+	}
+	if !thorough {
+		return len(todo), n.onlySeals(ctx, k, todo)
 	}
 	if len(todo) > 0 {
 		if err := n.findLines(todo); err != nil {
@@ -118,33 +134,52 @@ func (n *Notary) lookThrough(ctx context.Context, through *string, finished map[
 		if serr != nil {
 			err = errors.Join(err, fmt.Errorf("session %s: %w", s.id, serr))
 		}
-		if finished[s.id] = (finish{done, now, s.wrote}); !done {
+		if k.finished[s.id] = (finish{done, true, now, s.wrote}); !done {
 			left++
 		}
 	}
-	return left, errors.Join(err, n.advance(through, listed, finished))
+	if err == nil {
+		k.newest = newest
+	}
+	return left, errors.Join(err, n.advance(k, listed))
+}
+
+// onlySeals is a look when no anchor has come since the last one: only a seal's token can have.
+func (n *Notary) onlySeals(ctx context.Context, k *looks, todo []*owed) error {
+	n.mu.Lock()
+	tokens := n.plan.tokens
+	n.mu.Unlock()
+	for _, s := range todo {
+		if !tokens || n.tsa.retryAt() > n.o.Now().Up {
+			break
+		}
+		if err := n.sealToken(ctx, s.id); err == nil {
+			k.newest = -1
+		}
+	}
+	return nil
 }
 
 // advance moves Through over sessions that are complete and old.
-func (n *Notary) advance(through *string, listed []string, finished map[string]finish) error {
+func (n *Notary) advance(k *looks, listed []string) error {
 	limit := n.o.Now().T.Add(-throughAge).UTC().Format("20060102T150405Z")
-	to := *through
+	to := k.through
 	for _, id := range listed {
-		if !finished[id].done || id >= limit {
+		if !k.finished[id].done || id >= limit {
 			break
 		}
 		to = id
 	}
-	if to == *through || n.o.SaveThrough == nil {
+	if to == k.through || n.o.SaveThrough == nil {
 		return nil
 	}
 	if err := n.o.SaveThrough(to); err != nil {
 		return err
 	}
-	*through = to
-	for id := range finished {
+	k.through = to
+	for id := range k.finished {
 		if id <= to {
-			delete(finished, id)
+			delete(k.finished, id)
 		}
 	}
 	return nil

@@ -159,8 +159,8 @@ func (w *world) start() (opened ledger.Opened) {
 	if w.byHand {
 		run = func(ctx context.Context) error { w.n.feedLines(ctx); return ctx.Err() }
 	}
-	go func() { w.done <- run(ctx) }()
 	w.n.Connected(w.office.isOnline())
+	go func() { w.done <- run(ctx) }()
 	return opened
 }
 
