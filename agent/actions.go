@@ -11,6 +11,7 @@ import (
 	"minglu/agent/evidence"
 	"minglu/agent/identity"
 	"minglu/agent/ledger"
+	"minglu/agent/notary"
 	"minglu/agent/record"
 	"minglu/agent/report"
 	"minglu/agent/room"
@@ -109,12 +110,14 @@ func (a *agent) startSession(x room.Open) {
 		Open: evidence.Open{
 			Origin: origin, SKey: key.SKey, SKeySig: key.SKeySig, Boot: a.boot, Body: body, Trigger: string(x.By), SW: buildVersion(),
 			Device: evidence.Device{ID: a.id.D, Name: a.cfg.Device.Name, Room: a.cfg.Device.Room, Board: a.cfg.Board, SW: buildVersion(), TPM: a.id.TPM},
-			Config: a.cfg.Digest(), Ledger: a.ledger.Ref(), Continues: x.Continues,
+			Config: a.cfg.Digest(), Ledger: a.ledger.Ref(), Token: a.tokenAtOpen(), Continues: x.Continues,
 		},
 	}
 	for _, ch := range a.devices.channels {
 		o.Channels = append(o.Channels, ch.ID)
 	}
+	a.setOpening(id) // its folder is there before it is the session under way
+	defer a.setOpening("")
 	s, err := a.recorder.Open(o)
 	if err != nil {
 		a.log.Error("nothing can be recorded", "err", err)
@@ -156,7 +159,7 @@ func (a *agent) follow(c *current) {
 		lag := c.lag
 		c.mu.Unlock()
 		a.tellOf(c, report.SessionOpened, a.sessionEvent(c))
-		latest(a.checkpoint, struct{}{})
+		a.moment(notary.Opened)
 		a.log.Info("session opened", "session", c.id, "trigger", c.by, "trigger_to_lamp", lag.lamp, "trigger_to_durable", lag.durable, "preroll", lag.preroll)
 	default:
 	}
@@ -197,7 +200,7 @@ func (a *agent) seal(c *current) {
 		a.sealFailed(c)
 	} else {
 		a.tellSealed(c, sealed)
-		latest(a.checkpoint, struct{}{})
+		a.moment(notary.Sealed)
 		a.log.Info("session sealed", "session", c.id, "media", sealed.Media, "took", sealed.Took, "manifest", sealed.Manifest, "disks", sealed.Disks)
 	}
 	if err := a.enter(c.id); err != nil {

@@ -30,7 +30,7 @@ func (a *agent) openUplink() (err error) {
 	o := uplink.Options{
 		URL: address, TLS: a.keeper.ClientTLS(), Device: a.cfg.Device.Name, Outbox: filepath.Join(a.cfg.State, outboxFolder),
 		State: a.reportState, Health: a.reportHealth, Compliance: a.reportCompliance, Command: a.command,
-		Fault: a.loop.Fault, Now: a.clock.Now, Layer: a.layer, Log: a.log,
+		Fault: a.loop.Fault, Receive: a.fromOffice, Connected: a.officeConnected, Now: a.clock.Now, Layer: a.layer, Log: a.log,
 	}
 	if m := a.cfg.MQTT; m != nil && m.CA != "" {
 		pem, err := os.ReadFile(m.CA)

@@ -24,6 +24,7 @@ import (
 	"minglu/agent/ledger"
 	"minglu/agent/live"
 	"minglu/agent/mirror"
+	"minglu/agent/notary"
 	"minglu/agent/record"
 	"minglu/agent/room"
 	"minglu/agent/store"
@@ -48,42 +49,43 @@ var buildDate = "2026-11-25T00:00:00Z"
 // agent is everything that runs in one room. main alone knows all the parts; they know each other
 // only through interfaces of their own.
 type agent struct {
-	cfg        *config.Config
-	log        *slog.Logger
-	lock       *os.File // keeps a second agent out of the state folder
-	layer      *durable.Counting
-	files      durable.Files // of the state folder
-	boot       string
-	began      time.Duration // uptime at which the agent started
-	clock      *clock.Clock
-	id         *identity.Identity // its keys and name; for its certificates ask identity()
-	keeper     *identity.Keeper   // renews them
-	signer     *evidence.Signer
-	ledger     *ledger.Ledger
-	recorder   *record.Recorder
-	capture    *capture.Capture
-	store      *store.Store
-	rebuild    bool // the catalogue is to be rebuilt
-	mirror     *mirror.Mirror
-	foreign    map[string]bool // sessions whose copies differ, as told; only the mirror's goroutine
-	strange    map[string]bool // of them, those that recovery has not looked at; likewise
-	repaired   chan struct{}   // closed when what a cut left open was repaired at the start
-	web        *web.Server
-	sim        *sim.Room // nil on a real board
-	devices    devices
-	loop       *roomLoop
-	lampWish   chan lampWish
-	sounds     chan sound
-	health     *health.Health
-	live       *live.Live
-	uplink     *uplink.Uplink // nil without an office
-	runID      string         // of this start, for the office
-	checkpoint chan struct{}  // the office is to get the ledger's state now
+	cfg      *config.Config
+	log      *slog.Logger
+	lock     *os.File // keeps a second agent out of the state folder
+	layer    *durable.Counting
+	files    durable.Files // of the state folder
+	boot     string
+	began    time.Duration // uptime at which the agent started
+	clock    *clock.Clock
+	id       *identity.Identity // its keys and name; for its certificates ask identity()
+	keeper   *identity.Keeper   // renews them
+	signer   *evidence.Signer
+	ledger   *ledger.Ledger
+	recorder *record.Recorder
+	capture  *capture.Capture
+	store    *store.Store
+	rebuild  bool // the catalogue is to be rebuilt
+	mirror   *mirror.Mirror
+	foreign  map[string]bool // sessions whose copies differ, as told; only the mirror's goroutine
+	strange  map[string]bool // of them, those that recovery has not looked at; likewise
+	repaired chan struct{}   // closed when what a cut left open was repaired at the start
+	web      *web.Server
+	sim      *sim.Room // nil on a real board
+	devices  devices
+	loop     *roomLoop
+	lampWish chan lampWish
+	sounds   chan sound
+	health   *health.Health
+	live     *live.Live
+	uplink   *uplink.Uplink // nil without an office
+	notary   *notary.Notary
+	runID    string // of this start, for the office
 
 	ledgerMu sync.Mutex // one line at a time goes to master and copies
 
 	mu       sync.Mutex // guards what follows
 	session  *current   // the session under way, nil if none
+	opening  string     // id of the session that is being opened, "" if none
 	closing  map[string]*current
 	unsealed map[string]unsealed // sessions that lost their disks, by id
 	diskBack bool                // a disk came back since sessions were last looked for that need repair
@@ -97,7 +99,7 @@ type agent struct {
 
 // open makes all parts in order of need. Nothing runs before Run. What was opened is closed again on error.
 func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
-	a = &agent{cfg: cfg, log: log, began: clock.Uptime(), lampWish: make(chan lampWish, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{}), checkpoint: make(chan struct{}, 1)}
+	a = &agent{cfg: cfg, log: log, began: clock.Uptime(), lampWish: make(chan lampWish, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{})}
 	opened := a // returning nil and an error sets a to nil
 	defer func() {
 		if err != nil {
@@ -114,7 +116,7 @@ func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 		return nil, &usageError{err}
 	}
 	a.recorder, err = record.New(record.Options{
-		Disks: cfg.Storage.Disks, Known: knownDisks(cfg.State), Cycle: signingCycle(cfg), Fragment: cfg.Storage.Fragment.Std(), Segment: cfg.Storage.Segment.Std(),
+		Disks: cfg.Storage.Disks, Known: knownDisks(cfg.State), Cycle: signingCycle(cfg), OneBarrier: signingCycle(cfg) > record.DefaultCycle, Fragment: cfg.Storage.Fragment.Std(), Segment: cfg.Storage.Segment.Std(),
 		Now: a.clock.Now, Ledger: headWriter{a}, LedgerSync: a.syncLedger, OnDisk: a.onDisk, Layer: a.layer, Log: log,
 	})
 	if err != nil {
@@ -137,6 +139,9 @@ func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 	}
 	a.openKeeper()
 	if err := a.openUplink(); err != nil {
+		return nil, &usageError{err}
+	}
+	if err := a.openNotary(); err != nil {
 		return nil, &usageError{err}
 	}
 	return a, a.openWeb()
@@ -180,7 +185,7 @@ func (a *agent) openState() (err error) {
 		return err
 	}
 	var opened ledger.Opened
-	a.ledger, opened, err = ledger.Open(ledger.Options{State: a.cfg.State, Device: a.id.D, Signer: a.signer, Now: a.clock.Now, Boot: a.boot, Board: ids.Board, NV: nv, Before: formerDevice(a.id), Layer: a.layer, Log: a.log})
+	a.ledger, opened, err = ledger.Open(ledger.Options{State: a.cfg.State, Device: a.id.D, Signer: a.signer, Now: a.clock.Now, Boot: a.boot, Board: ids.Board, NV: nv, Before: formerDevice(a.id), Earlier: a.id.Earlier, Layer: a.layer, Log: a.log})
 	if err != nil {
 		return err
 	}

@@ -89,6 +89,10 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 		g.Go(func() error { return a.uplink.Run(ctx) })
 	}
 	g.Go(func() error { return a.keeper.Run(ctx) })
+	g.Go(func() error { return a.notary.Run(ctx) })
+	if a.cfg.NTP != nil {
+		g.Go(func() error { return a.runTimeServer(ctx) })
+	}
 	g.Go(func() error { return a.runLamp(ctx) })
 	g.Go(func() error { return a.runMirror(ctx) })
 	if a.devices.speaker != nil {
@@ -108,6 +112,9 @@ func (a *agent) runInput(ctx context.Context, kind drivers.InputKind, in drivers
 		err := in.Run(ctx, func(e drivers.InputEvent) {
 			a.loop.Fault("input.failed", string(kind), false)
 			a.loop.Input(e)
+			if e.Kind == drivers.Presence && e.On {
+				a.presence()
+			}
 		})
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -157,7 +164,7 @@ func (a *agent) begin(ctx context.Context) error {
 	lacking := map[string]bool{} // only copies of sealed sessions
 	pending = slices.DeleteFunc(pending, func(p recovery.Open) bool {
 		lacking[p.Session] = a.copyOnly(p.Session)
-		return lacking[p.Session]
+		return lacking[p.Session] || a.inUse(p.Session)
 	})
 	a.recordOn(pending)
 	a.learnRecords(ctx)
@@ -261,9 +268,10 @@ func (a *agent) repair(ctx context.Context, wanted func(session string) bool, lo
 		a.log.Info("repaired", "session", it.Session, "outcome", it.Outcome, "cause", it.Cause, "err", it.Err)
 		a.settled(it)
 		switch it.Outcome {
-		case recovery.Recovered, recovery.Finished:
+		case recovery.Recovered, recovery.Finished, recovery.LateTail:
 			_, seen := lost[it.Session]
 			a.loop.Fault("session.recovered", it.Session, !seen)
+			a.notary.Look(it.Session)
 			a.tell(report.SessionRecovered, report.SessionEvent{Session: it.Session, Reason: it.Cause, Copies: len(a.recoveryDisks())})
 		case recovery.Waiting: // the fault of the absent disk stands
 		default:
@@ -287,12 +295,18 @@ func (a *agent) enter(id string) error {
 	return a.store.Put(ctx, store.FromFolder(a.storeDisks(), id))
 }
 
-// inUse says that a session is being recorded or sealed.
+func (a *agent) setOpening(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.opening = id
+}
+
+// inUse says that a session is being opened, recorded or sealed.
 func (a *agent) inUse(id string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_, closing := a.closing[id]
-	return closing || a.session != nil && a.session.id == id
+	return closing || a.opening == id || a.session != nil && a.session.id == id
 }
 
 func (a *agent) recoveryDisks() (disks []recovery.Disk) {
@@ -322,6 +336,9 @@ func (a *agent) onDisk(e record.DiskEvent) {
 		return
 	}
 	a.log.Info("disk is back", "disk", e.Disk)
+	if a.notary != nil {
+		a.notary.Look()
+	}
 	a.mu.Lock()
 	a.diskBack = true
 	a.mu.Unlock()
