@@ -108,11 +108,13 @@ func (f *faultRoom) whole(t *testing.T, disk int, id string, from, to time.Time)
 	files := Segments(t, f.Session(disk, id), "face")
 	rec := recording{f.Agent, id, from, to}
 	pictures := Packets(t, files, "v")
-	same(t, "face picture", pictures, f.relay.Frames(f.face.path, f.face.codec), rec)
+	sent := f.relay.Frames(f.face.path, f.face.codec)
+	same(t, "face picture", pictures, sent, rec)
 	// Where the session ends between a picture and those shown before it, these are not there.
 	slices.SortFunc(pictures, func(a, b Packet) int { return int(a.PTS - b.PTS) })
+	steady := pace(sent, 90000) <= evenPace
 	for i := 1; i < len(pictures)-reordered; i++ {
-		if d := pictures[i].PTS - pictures[i-1].PTS; d > 60*time.Millisecond || d < 20*time.Millisecond {
+		if d := pictures[i].PTS - pictures[i-1].PTS; steady && (d > 60*time.Millisecond || d < 20*time.Millisecond) {
 			t.Errorf("face picture: %v then %v", pictures[i-1].PTS, pictures[i].PTS)
 		}
 	}
@@ -130,10 +132,29 @@ func (f *faultRoom) verdict(t *testing.T, id string, want int, disks ...int) evi
 		args = append(args, f.Session(d, id))
 	}
 	r := lab.VerifyJSON(t, args...)
+	if len(r.Sessions) == 1 && want == evidence.ExitGood && r.Exit == evidence.ExitSound && f.stalled(r.Sessions[0].Spans) {
+		return r.Sessions[0]
+	}
 	if len(r.Sessions) != 1 || r.Exit != want {
 		t.Fatalf("verify of the copies on disks %v exits %d, want %d\n%s", disks, r.Exit, want, Text(r))
 	}
 	return r.Sessions[0]
+}
+
+// stalled reports whether nothing is missing but what the first camera did not send: a loaded machine keeps
+// its ffmpeg waiting, which the record then rightly tells. That all it sent is there, whole looks after.
+func (f *faultRoom) stalled(spans []evidence.Span) bool {
+	sent := f.relay.Frames(f.face.path, f.face.codec)
+	waited := int64(0)
+	for i := 1; i < len(sent); i++ {
+		waited = max(waited, sent[i].WallUS-sent[i-1].WallUS)
+	}
+	for _, s := range spans {
+		if s.Finding != evidence.FindingIntact && (s.Finding != evidence.FindingGap || s.To-s.From > waited+1e6 || !slices.Contains([]string{"no data", "no frames"}, s.Cause)) {
+			return false
+		}
+	}
+	return waited > 500e3
 }
 
 // TestFaults lets one thing fail at a time: the rest is recorded on, the page says what happened and
