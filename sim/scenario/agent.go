@@ -42,6 +42,7 @@ type Agent struct {
 	base   string
 	p      *process
 	disks  []string
+	ns     string // network namespace, "" for the test's own
 }
 
 // Start writes agent.yaml and starts the agent. It returns when its pages answer.
@@ -79,12 +80,12 @@ func (l *Lab) Start(t testing.TB, r Room) *Agent {
 // Restart starts the agent after Stop or Kill.
 func (a *Agent) Restart() {
 	a.t.Helper()
-	a.p = start(a.t, a.lab.Agent, "run", "--config", a.Config)
+	a.p = startCommand(a.t, inNamespace(a.ns, a.lab.Agent, "run", "--config", a.Config))
 	Wait(a.t, 15*time.Second, "the agent answers", func() bool {
 		if a.p.ended() {
-			a.t.Fatalf("the agent ended: %s", a.p.out)
+			a.t.Fatalf("the agent ended, %v: %s", a.p.cmd.ProcessState, a.p.out)
 		}
-		res, err := http.Get(a.base + "/api/v1/state")
+		res, err := clientIn(a.ns).Get(a.base + "/api/v1/state")
 		if err != nil {
 			return false
 		}
@@ -119,7 +120,7 @@ func (a *Agent) Call(method, path string, body, out any, want int) {
 		a.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	res, err := http.DefaultClient.Do(req)
+	res, err := clientIn(a.ns).Do(req)
 	if err != nil {
 		a.t.Fatalf("%s %s: %v", method, path, err)
 	}
