@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -296,6 +297,113 @@ func TestLateTailCut(t *testing.T) {
 			t.Logf("%d operations", n-1)
 			return
 		}
+	}
+}
+
+// Whatever happens to the log of one copy, the other one is used, the session is sealed with its true cause,
+// and what was no signed part of it is kept in aside/ with its digest.
+func TestDamagedLog(t *testing.T) {
+	name := func(d recovery.Disk) string { return filepath.Join(folder(d), "log.jsonl") }
+	for _, tt := range []struct {
+		rule   string
+		break_ func(w *world, d recovery.Disk)
+		kept   bool // the copy is left alone
+	}{
+		{"zeros at its end", func(w *world, d recovery.Disk) { extend(w, d, "log.jsonl", make([]byte, 4096)) }, false},
+		{"its last half page is gone", func(w *world, d recovery.Disk) { must(w, os.Truncate(name(d), int64(len(w.batches[0].log)+77))) }, false},
+		{"cut to nothing", func(w *world, d recovery.Disk) { must(w, os.Truncate(name(d), 0)) }, false},
+		{"not there", func(w *world, d recovery.Disk) { must(w, os.Remove(name(d))) }, false},
+		{"a flipped byte in its last lines", func(w *world, d recovery.Disk) {
+			flip(w, name(d), len(contents(w, folder(d))["log.jsonl"])-700)
+		}, false},
+		{"a flipped byte hours before its end", func(w *world, d recovery.Disk) { flip(w, name(d), len(w.batches[0].log)+100) }, true},
+		{"a flipped byte in its first line", func(w *world, d recovery.Disk) { flip(w, name(d), 30) }, true},
+		{"its middle overwritten with zeros", func(w *world, d recovery.Disk) {
+			b := []byte(contents(w, folder(d))["log.jsonl"])
+			copy(b[len(w.batches[0].log):], make([]byte, 512))
+			must(w, os.WriteFile(name(d), b, 0o644))
+		}, true},
+	} {
+		for swapped := range 2 {
+			t.Run(fmt.Sprintf("%s, disk %d", tt.rule, swapped), func(t *testing.T) {
+				w := tenCycles(t)
+				disks := []recovery.Disk{w.disk("a", 8), w.disk("b", 8)}
+				bad, good := disks[swapped], disks[1-swapped]
+				tt.break_(w, bad)
+				before := contents(t, folder(bad))
+				if it := w.recover(disks...); it.Outcome != recovery.Recovered || it.Cause != recovery.PowerLost || it.Err != nil {
+					t.Fatalf("item %+v", it)
+				}
+				want := []recovery.Disk{good, bad}
+				if tt.kept {
+					want = want[:1]
+					if diff := differ(before, contents(t, folder(bad))); len(diff) > 0 {
+						t.Errorf("the damaged copy was touched: %q", diff)
+					}
+				}
+				for _, d := range want {
+					w.signed(d, 8)
+					if r := w.verifyAll(d); r.Exit != 3 || told(r, "face") != "intact 0-4000, gap 4000-40000 power lost" {
+						t.Errorf("disk %s: verify exits %d, face %q: %s", d.ID, r.Exit, told(r, "face"), brief(r))
+					}
+				}
+				both := []evidence.Place{{Path: folder(good), FS: os.DirFS(folder(good))}, {Path: folder(bad), FS: os.DirFS(folder(bad))}}
+				if r := evidence.VerifyPlaces(both, evidence.VerifyOptions{}); r.Exit != 3 {
+					t.Errorf("both together: verify exits %d: %s", r.Exit, brief(r))
+				}
+			})
+		}
+	}
+}
+
+// Litter of desktops and of an earlier cut, and folders that are no sessions, are in nobody's way and stay.
+func TestLitter(t *testing.T) {
+	w := tenCycles(t)
+	d := w.disk("a", 5)
+	for name, b := range map[string]string{
+		folder(d) + "/.DS_Store": "x", folder(d) + "/Thumbs.db": "x", folder(d) + "/._face-00001.mp4": "x", folder(d) + "/desktop.ini": "x",
+		d.Dir + "/sessions/.Trashes/x": "x", d.Dir + "/sessions/notes/x": "x", d.Dir + "/sessions/readme.txt": "x", d.Dir + "/sessions/20260301T080000Z-0A0B0C0D/log.jsonl": "x",
+		d.Dir + "/tmp/recovery/log.jsonl.0011.tmp": "x", d.Dir + "/tmp/probe.tmp": "x", d.Dir + "/lost+found/x": "x",
+	} {
+		must(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		must(t, os.WriteFile(name, []byte(b), 0o644))
+	}
+	if it := w.recover(d); it.Outcome != recovery.Recovered || it.Err != nil {
+		t.Errorf("item %+v", it)
+	}
+	if r := w.verify(d); r.Exit != 3 || spans(r, "face") != "intact 0-2500, gap 2500-40000" {
+		t.Errorf("verify exits %d, face %q: %s", r.Exit, spans(r, "face"), brief(r))
+	}
+	after := contents(t, d.Dir)
+	if after["sessions/notes/x"] != "x" || after["sessions/"+session+"/.DS_Store"] != "x" || after["sessions/20260301T080000Z-0A0B0C0D/log.jsonl"] != "x" || after["tmp/probe.tmp"] != "x" {
+		t.Error("litter was touched")
+	}
+}
+
+// The state folder was lost, or the card exchanged: the ledger is of another generation and knows nothing.
+// The session is sealed all the same, and one that was sealed before is left as it is.
+func TestOtherGeneration(t *testing.T) {
+	w := tenCycles(t)
+	a, b := w.disk("a", 5), w.disk("b", 3)
+	w.led = &fakeLedger{log: w.newLog(evidence.LedgerOrigin(w.device, "fedcba9876543210"), w.options(nil).Now).(*ledger.SessionLog)}
+	must(t, w.led.append(evidence.Generation{Cause: "missing"}))
+	if it := w.recover(a); it.Outcome != recovery.Recovered || it.Err != nil {
+		t.Errorf("item %+v", it)
+	}
+	if r := w.verify(a); r.Exit != 3 || spans(r, "face") != "intact 0-2500, gap 2500-40000" {
+		t.Errorf("verify exits %d, face %q: %s", r.Exit, spans(r, "face"), brief(r))
+	}
+	before := contents(t, folder(a))
+	w.led = &fakeLedger{log: w.newLog(evidence.LedgerOrigin(w.device, "0000000000000001"), w.options(nil).Now).(*ledger.SessionLog)}
+	must(t, w.led.append(evidence.Generation{Cause: "missing"}))
+	if it := w.recover(a, b); it.Outcome != recovery.Recovered || it.Err != nil {
+		t.Errorf("item %+v", it)
+	}
+	if diff := differ(before, contents(t, folder(a))); len(diff) > 0 {
+		t.Errorf("the sealed copy was touched: %q", diff)
+	}
+	if diff := differ(before, contents(t, folder(b))); len(diff) > 0 {
+		t.Errorf("the copies differ: %q", diff)
 	}
 }
 

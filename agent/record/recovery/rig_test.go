@@ -40,6 +40,8 @@ type rig struct {
 	zero    time.Time // wall time of media time 0
 	closed  time.Time // when the session was asked to end
 	ahead   int64     // µs
+	preroll time.Duration
+	rare    bool
 	frags   []evidence.Fragment
 	names   map[string]string // file of channel/segment
 
@@ -54,14 +56,19 @@ type variant struct {
 	change func(*record.Options)
 	fails  string        // this disk gives EIO from the given time on
 	after  time.Duration // since the opening
+
+	rare    bool          // only in random order, not before each change
+	preroll time.Duration // of this much all is there when the session opens, and no break follows
 }
 
 var variants = []variant{
 	{rule: "two disks", disks: []string{"a", "b"}},
 	{rule: "two disks, one barrier", disks: []string{"a", "b"}, change: oneBarrier},
-	{rule: "one disk", disks: []string{"a"}},
+	{rule: "one disk", disks: []string{"a"}, rare: true},
 	{rule: "one disk, one barrier", disks: []string{"a"}, change: oneBarrier},
-	{rule: "a disk fails halfway", disks: []string{"a", "b"}, fails: "b", after: 900 * time.Millisecond},
+	{rule: "two disks, a pre-roll", disks: []string{"a", "b"}, rare: true, preroll: 2300 * time.Millisecond},
+	{rule: "two disks, a pre-roll, one barrier", disks: []string{"a", "b"}, preroll: 2300 * time.Millisecond, change: oneBarrier},
+	{rule: "a disk fails halfway", disks: []string{"a", "b"}, rare: true, fails: "b", after: 900 * time.Millisecond},
 	{rule: "a disk fails halfway, one barrier", disks: []string{"a", "b"}, fails: "a", after: 1900 * time.Millisecond, change: oneBarrier},
 }
 
@@ -111,7 +118,7 @@ func (l *signingLedger) Sealed(session, m, p string) error {
 
 // record records about three seconds with a break, of a camera with sound and a microphone.
 func (w *world) record(t *testing.T, v variant) *rig {
-	r := &rig{t: t, w: w, rule: v.rule, root: t.TempDir(), names: map[string]string{}, ids: map[string]string{}}
+	r := &rig{t: t, w: w, rule: v.rule, preroll: v.preroll, rare: v.rare, root: t.TempDir(), names: map[string]string{}, ids: map[string]string{}}
 	synctest.Test(t, func(t *testing.T) { r.run(t, v) })
 	return r
 }
@@ -158,17 +165,17 @@ func (r *rig) run(t *testing.T, v variant) {
 		r.ids[filepath.Base(d.Disk)] = d.ID
 	}
 
-	r.zero = time.Now()
+	r.zero = time.Now().Add(-v.preroll)
 	origin := lg.Origin() + "/" + session
 	log := ledger.NewSessionLog(ledger.LogOptions{Origin: origin, Signer: r.w.signer, Now: now})
-	s, err := rec.Open(record.Opening{Session: session, Log: log, Zero: now().Up, Channels: []string{"face", "voice"},
+	s, err := rec.Open(record.Opening{Session: session, Log: log, Zero: now().Up - v.preroll, Trigger: now().Up, Channels: []string{"face", "voice"},
 		Open: evidence.Open{Origin: origin, Boot: "boot-1", Trigger: "button", Device: evidence.Device{ID: r.w.device, Name: "room-3", SW: "1"}, SW: "1",
 			Config: hexSum(nil), Ledger: lg.Ref()},
 		Lines: []any{evidence.Details{Case: "2026-17"}}, Certs: []*x509.Certificate{r.w.cert}, Key: r.w.key})
 	must(t, err)
 	opened.Store(time.Now().UnixMicro())
 	r.ahead = (2*record.DefaultCycle + 500*time.Millisecond).Microseconds()
-	r.play(s, now().Up, now)
+	r.play(s, now().Up-v.preroll, v.preroll > 0, now)
 	r.closed = time.Now()
 	s.Close("button")
 	<-s.Done()
@@ -180,7 +187,7 @@ func (r *rig) run(t *testing.T, v variant) {
 }
 
 // play writes what sources deliver, with the delay of a network, and breaks in between.
-func (r *rig) play(s *record.Session, zero time.Duration, now func() clock.Reading) {
+func (r *rig) play(s *record.Session, zero time.Duration, whole bool, now func() clock.Reading) {
 	sps, _ := hex.DecodeString("6764000cac3b50b04b420000030002000003003d08")
 	face := []*drivers.Format{{Codec: drivers.H264, ClockHz: 90000, SPS: sps, PPS: []byte{0x68, 0xee, 0x3c, 0x80}},
 		{Codec: drivers.Opus, ClockHz: 48000, SampleRateHz: 48000, Channels: 1}}
@@ -211,6 +218,9 @@ func (r *rig) play(s *record.Session, zero time.Duration, now func() clock.Readi
 	add("voice", 0, voice[0], 20*time.Millisecond, 24)
 	slices.SortStableFunc(all, func(a, b item) int { return cmp.Compare(a.At, b.At) })
 	paused := 0
+	if whole {
+		paused = 2
+	}
 	for _, i := range all {
 		if d := i.At + delay - now().Up; d > 0 {
 			time.Sleep(d)
