@@ -134,9 +134,18 @@ func (a *agent) bitRate() int64 {
 // diskStates are the disks as the pages show them.
 func (a *agent) diskStates() []web.DiskState {
 	rate := a.bitRate()
+	copies, copying := a.mirror.Report(), a.mirror.Progress()
 	states := []web.DiskState{}
 	for _, d := range a.recorder.Disks() {
-		w := web.DiskState{Name: a.diskName(d.Disk), State: "ok", FreeBytes: d.Free, Hours: -1, SignedAgoMS: d.Lag.Milliseconds()}
+		w := web.DiskState{Name: a.diskName(d.Disk), State: "ok", FreeBytes: d.Free, Hours: -1, SignedAgoMS: d.Lag.Milliseconds(), CopyPercent: -1}
+		for _, c := range copies.Lacking {
+			if c.Disk == d.ID {
+				w.Lacking++
+			}
+		}
+		if copying.Disk == d.ID && copying.Total > 0 {
+			w.CopyPercent = copying.Done * 100 / copying.Total
+		}
 		switch {
 		case d.OK && d.Lag > lostAfter:
 			w.State = "behind"

@@ -46,6 +46,7 @@ func (m *Mirror) complete(ctx context.Context, j *job, f *folder) (copied int64,
 			return 0, err
 		}
 	}
+	defer m.progress(Progress{})
 	for _, x := range j.good.wants {
 		if err := w.ensure(x); err != nil {
 			return w.done, err
@@ -266,7 +267,7 @@ func (w *writer) stream(in durable.Handle, out *durable.File, x want) (string, e
 		}
 		w.done += int64(n)
 		w.total = max(w.total, w.done)
-		w.m.o.OnProgress(Progress{Session: w.j.session, Disk: w.f.disk.ID, File: x.name, Done: w.done, Total: w.total})
+		w.m.progress(Progress{Session: w.j.session, Disk: w.f.disk.ID, File: x.name, Done: w.done, Total: w.total})
 	}
 	return hex.EncodeToString(h.Sum(nil)), out.Sync()
 }

@@ -113,6 +113,7 @@ type Mirror struct {
 
 	mu   sync.Mutex // guards what follows
 	last Report
+	now  Progress
 }
 
 // New checks the options. Nothing runs before [Mirror.Run].
@@ -168,6 +169,22 @@ func (m *Mirror) Report() Report {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.last
+}
+
+// Progress tells what is being copied, the zero Progress if nothing is. Does not block.
+func (m *Mirror) Progress() Progress {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now
+}
+
+func (m *Mirror) progress(p Progress) {
+	m.mu.Lock()
+	m.now = p
+	m.mu.Unlock()
+	if p.Session != "" {
+		m.o.OnProgress(p)
+	}
 }
 
 // Run does one pass at once and others as they are asked for, until ctx ends; it returns the cause. It

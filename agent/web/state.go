@@ -97,6 +97,8 @@ type DiskState struct {
 	FreeBytes   int64   `json:"free_bytes"`
 	Hours       float64 `json:"hours"` // of recording that still fit; -1 unknown
 	SignedAgoMS int64   `json:"signed_ago_ms"`
+	Lacking     int64   `json:"lacking"`      // sessions whose copy here is still to be completed
+	CopyPercent int64   `json:"copy_percent"` // of the one being completed now; -1 none is
 }
 
 // Fault is a standing fault of the catalogue.

@@ -155,7 +155,8 @@ function foot(s) {
   const disks = s.disks.map((d) => {
     const bad = { behind: t("写入落后", "behind"), full: t("已满", "full"), failed: t("故障", "failed"), absent: t("未连接", "absent") }[d.state];
     const left = d.hours < 0 ? "" : t("剩余 ", "") + (d.hours < 10 ? d.hours.toFixed(1) : Math.floor(d.hours)) + t(" 小时", " h left");
-    return el("span", { class: bad ? "bad" : "" }, t("磁盘 ", "Disk ") + d.name + ": " + (bad ? "✕ " + bad : "✓ " + left));
+    const copy = d.lacking > 0 ? t(` · 待补齐 ${d.lacking}`, ` · ${d.lacking} to copy`) + (d.copy_percent < 0 ? "" : ` (${d.copy_percent} %)`) : "";
+    return el("span", { class: bad ? "bad" : "" }, t("磁盘 ", "Disk ") + d.name + ": " + (bad ? "✕ " + bad : "✓ " + left) + copy);
   });
   const now = disks.map((e) => e.textContent).join();
   if ($("disks").dataset.now !== now) {
