@@ -109,11 +109,13 @@ func (c *channel) silent(now time.Duration) bool {
 	return c.connected && now-last >= c.o.NoFrames
 }
 
-// delivered reports whether the connection that began then was a good one.
-func (c *channel) delivered(began time.Duration) bool {
+// delivered reports whether the connection that began then was a good one, and whether anything of the
+// lead track came of it.
+func (c *channel) delivered(began time.Duration) (good, some bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.leads && c.lastLead-began >= goodConnection
+	some = c.leads && c.lastLead >= began
+	return some && c.lastLead-began >= goodConnection, some
 }
 
 // fail notes why a connection ended, and logs what is new.

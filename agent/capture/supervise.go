@@ -10,8 +10,8 @@ import (
 )
 
 // Waiting before an attempt: the delay doubles from backoffMin to backoffMax and varies by a fifth,
-// so that cameras behind one switch are not asked all at once. A connection that held for goodConnection
-// is tried again at once.
+// so that cameras behind one switch are not asked all at once. After a connection that delivered anything
+// it begins anew, and one that held for goodConnection is tried again at once.
 const (
 	backoffMin     = 500 * time.Millisecond
 	backoffMax     = 10 * time.Second
@@ -32,9 +32,11 @@ func (c *channel) supervise(ctx context.Context) {
 		}
 		c.fail(err)
 		wait := time.Duration(0)
-		if c.delivered(began) {
+		good, some := c.delivered(began)
+		if some {
 			delay = backoffMin
-		} else {
+		}
+		if !good {
 			wait = time.Duration(float64(delay) * (0.8 + 0.4*rand.Float64()))
 			delay = min(2*delay, backoffMax)
 		}

@@ -1,6 +1,8 @@
 package record_test
 
 import (
+	"bytes"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -98,6 +100,31 @@ func TestKeyframesAlone(t *testing.T) {
 		k := r.kinds(r.disks[0], sessionID)
 		if k["segment.open"] != 2 || k["fragment"] > 5*40 || k["gap"] != 0 {
 			t.Errorf("lines %v: want two files for 40 s, and no fragment for each picture", k)
+		}
+		r.check(r.disks[0], sessionID, 0)
+	})
+}
+
+// TestFilesBeginAtKeyframes: also where the length of a file is no multiple of their distance.
+func TestFilesBeginAtKeyframes(t *testing.T) {
+	cam := get(t, camera)
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, 1, func(o *record.Options) { o.Segment = 1500 * time.Millisecond })
+		s := r.open(sessionID, "face")
+		r.play(s, r.up(), part{ch: "face", clip: cam, to: 6 * time.Second, run: 1})
+		if sealed := r.seal(s, "button"); sealed.Err != nil {
+			t.Fatalf("sealed %+v\n%s", sealed, r.logs)
+		}
+		r.stop()
+		files, err := filepath.Glob(filepath.Join(r.disks[0], "sessions", sessionID, "*.mp4"))
+		if err != nil || len(files) != 3 {
+			t.Errorf("%d files, want one each 2 s: up to the next keyframe", len(files))
+		}
+		for _, f := range files {
+			out, err := exec.Command("ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=flags", "-read_intervals", "%+#1", "-of", "csv=p=0", f).Output()
+			if err != nil || !bytes.HasPrefix(out, []byte("K")) {
+				t.Errorf("%s begins with a picture of flags %q, want a keyframe: %v", filepath.Base(f), out, err)
+			}
 		}
 		r.check(r.disks[0], sessionID, 0)
 	})

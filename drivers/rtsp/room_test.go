@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -307,4 +308,14 @@ func shown(s []recorded) []recorded {
 	s = slices.Clone(s)
 	slices.SortStableFunc(s, func(a, b recorded) int { return cmp.Compare(a.pts, b.pts) })
 	return s
+}
+
+// late refuses connections before some time after began.
+func late(began time.Time, by time.Duration, connect func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if time.Since(began) < by {
+			return nil, syscall.ECONNREFUSED
+		}
+		return connect(ctx, network, address)
+	}
 }
