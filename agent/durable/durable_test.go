@@ -291,3 +291,38 @@ func TestCounting(t *testing.T) {
 		t.Errorf("after a sync that failed %+v, want %+v", got, want)
 	}
 }
+
+// TestBeyondFourGigabytes: offsets are of 64 bits, also where an int has 32. The file is sparse.
+func TestBeyondFourGigabytes(t *testing.T) {
+	dir := t.TempDir()
+	f := durable.In(dir)
+	name := filepath.Join(dir, "x")
+	h, err := f.CreateFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const size = 5<<30 + 1
+	if err := f.Truncate(name, size); err != nil {
+		t.Fatal(err)
+	}
+	if h, err = f.Append(name); err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if h.Size() != size {
+		t.Fatalf("opened at %d, want %d", h.Size(), int64(size))
+	}
+	if _, err := h.Write([]byte("end")); err != nil {
+		t.Fatal(err)
+	}
+	var b [3]byte
+	if _, err := h.ReadAt(b[:], size); err != nil || string(b[:]) != "end" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if info, err := os.Stat(name); err != nil || info.Size() != size+3 {
+		t.Errorf("%v, %v", info, err)
+	}
+}

@@ -303,6 +303,25 @@ func TestScanStopsWhereTheFileIsTorn(t *testing.T) {
 	}
 }
 
+// farAway has bytes at an offset beyond what 32 bits hold.
+type farAway struct {
+	*bytes.Reader
+	off int64
+}
+
+func (f farAway) ReadAt(p []byte, off int64) (int, error) { return f.Reader.ReadAt(p, off-f.off) }
+
+func TestScanBeyondFourGigabytes(t *testing.T) {
+	one := fragment(t, someRuns())
+	const off = 5<<30 + 3
+	file := farAway{bytes.NewReader(append(slices.Clone(one), one...)), off}
+	var at []int64
+	end, err := Scan(file, off, off+int64(file.Len()), tracks(), func(off int64, _ []byte, _ *Fragment) error { at = append(at, off); return nil })
+	if err != nil || end != off+2*int64(len(one)) || !slices.Equal(at, []int64{off, off + int64(len(one))}) {
+		t.Errorf("Scan() = %d, %v, fragments at %d", end, err, at)
+	}
+}
+
 func FuzzParseInit(f *testing.F) {
 	b, _ := Init(tracks())
 	f.Add(b)
