@@ -68,8 +68,9 @@ type commands struct {
 	Rebuild struct {
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
 	} `cmd:"" help:"由会话文件夹重建目录库 · rebuild the catalogue from the session folders"`
-	Enrol enrolCommand `cmd:"" help:"用管理端的一次性登记码取得证书 · get certificates from the office by a one-time code"`
-	Trust struct {
+	Rotate rotateCommand `cmd:"" help:"更换签名密钥（设备号不变，台账中由旧密钥签名宣告）· another signing key for the same device, announced by the one so far"`
+	Enrol  enrolCommand  `cmd:"" help:"用管理端的一次性登记码取得证书 · get certificates from the office by a one-time code"`
+	Trust  struct {
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
 	} `cmd:"" help:"打印本设备证书 · print this device's certificate, for a trust folder elsewhere"`
 	Example struct {
@@ -133,6 +134,8 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int
 		return c.export(stdout, stderr)
 	case "rebuild":
 		return c.rebuild(stdout, stderr)
+	case "rotate":
+		return c.Rotate.run(stdout, stderr)
 	case "enrol":
 		return c.Enrol.run(stdin, stdout, stderr)
 	case "trust":

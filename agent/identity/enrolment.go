@@ -40,6 +40,17 @@ type enrolment struct {
 	Office string          `json:"office"`
 	Ref    string          `json:"ref"`
 	Reply  report.Enrolled `json:"reply"`
+	Key    string          `json:"key,omitempty"` // file of the signing key; "": KeyFile
+	// Earlier are the public keys of before, oldest first, as DER.
+	Earlier [][]byte `json:"earlier,omitempty"`
+}
+
+// keyFile is where the signing key is.
+func (e *enrolment) keyFile() string {
+	if e == nil || e.Key == "" {
+		return KeyFile
+	}
+	return e.Key
 }
 
 func publicOf(c *x509.Certificate) (*ecdsa.PublicKey, error) {
@@ -73,6 +84,9 @@ func (id *Identity) settle() (*enrolment, error) {
 	e := new(enrolment)
 	if err == nil {
 		err = json.Unmarshal(b, e)
+	}
+	if err == nil && e.Key != "" && !rotatedKey.MatchString(e.Key) {
+		err = errors.New("it names no key file")
 	}
 	if err == nil && e.V != 1 {
 		err = fmt.Errorf("version %d, this program reads 1", e.V)
@@ -116,6 +130,14 @@ func sm2Files(r *report.Enrolled) [][]byte {
 func (id *Identity) loadOffice(e *enrolment) error {
 	if e == nil {
 		return nil
+	}
+	for _, spki := range e.Earlier {
+		pub, err := x509.ParsePKIXPublicKey(spki)
+		key, ok := pub.(*ecdsa.PublicKey)
+		if err != nil || !ok {
+			return fmt.Errorf("%s: an earlier key cannot be read: put the file back from a backup", EnrolmentFile)
+		}
+		id.Earlier = append(id.Earlier, key)
 	}
 	b, err := readSecret(filepath.Join(id.dir, TLSKeyFile))
 	if err != nil {

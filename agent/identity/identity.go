@@ -76,13 +76,16 @@ type Identity struct {
 	ChainPEM  []byte // chain.pem; nil if Chain is empty: then there is no such file
 	SM2PEM    []byte // sm2.pem: the SM2 certificate and those between it and its root; nil without one
 
-	Office *Office // where the device is enrolled; nil: nowhere
-	Before *Before // the device of another board whose state this was until now; nil mostly
+	// Earlier are the keys of before a rotation: what they signed stays signed.
+	Earlier []*ecdsa.PublicKey
+	Office  *Office // where the device is enrolled; nil: nowhere
+	Before  *Before // the device of another board whose state this was until now; nil mostly
 
-	sm2Key *sm2.PrivateKey
-	tpm    *tpmDevice
-	dir    string
-	files  durable.Files
+	sm2Key  *sm2.PrivateKey
+	tpm     *tpmDevice
+	dir     string
+	keyFile string // KeyFile, or that of a rotation
+	files   durable.Files
 }
 
 // Before is a device that is no more: its state came to another board.
@@ -148,11 +151,12 @@ func (id *Identity) open(o *Options) (err error) {
 	if err := id.keepBoard(o.Board); err != nil {
 		return err
 	}
-	if err := id.openKey(o); err != nil {
-		return err
-	}
 	enrolled, err := id.settle()
 	if err != nil {
+		return err
+	}
+	id.keyFile = enrolled.keyFile()
+	if err := id.openKey(o); err != nil {
 		return err
 	}
 	if err := id.loadCerts(o.Name); err != nil {
@@ -165,17 +169,17 @@ func (id *Identity) open(o *Options) (err error) {
 func (id *Identity) openKey(o *Options) error {
 	_, err := os.Lstat(filepath.Join(id.dir, TPMFile))
 	inTPM := err == nil
-	_, err = os.Lstat(filepath.Join(id.dir, KeyFile))
+	_, err = os.Lstat(filepath.Join(id.dir, id.keyFile))
 	inFile := err == nil
 	switch {
 	case inTPM && o.TPM == "":
 		return fmt.Errorf("the device's key is in a TPM, but identity.tpm is not set: name the TPM in agent.yaml, such as /dev/tpmrm0")
 	case inFile && o.TPM != "":
-		return fmt.Errorf("the device's key is in %s, not in the TPM: take identity.tpm out of agent.yaml, or move %s away and be a new device from then on", filepath.Join(id.dir, KeyFile), id.dir)
+		return fmt.Errorf("the device's key is in %s, not in the TPM: take identity.tpm out of agent.yaml, or move %s away and be a new device from then on", filepath.Join(id.dir, id.keyFile), id.dir)
 	case o.TPM != "":
 		return id.openTPMKey(o.TPM, inTPM)
 	}
-	key, made, err := loadKey(id.dir, id.files)
+	key, made, err := loadKey(id.dir, id.keyFile, id.files)
 	if err != nil {
 		return err
 	}
@@ -184,8 +188,8 @@ func (id *Identity) openKey(o *Options) error {
 }
 
 // loadKey reads the device's key, or makes it.
-func loadKey(dir string, files durable.Files) (key *ecdsa.PrivateKey, made bool, err error) {
-	name := filepath.Join(dir, KeyFile)
+func loadKey(dir, file string, files durable.Files) (key *ecdsa.PrivateKey, made bool, err error) {
+	name := filepath.Join(dir, file)
 	b, err := readSecret(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(filepath.Join(dir, CertFile)); err == nil {

@@ -196,7 +196,7 @@ func (k *Keeper) Renew(ctx context.Context) error {
 	ask.Board = k.o.Board
 	ask.Board.TPM = id.TPM
 	next := *id
-	next.Office, next.SM2PEM = nil, nil
+	next.Office, next.SM2PEM, next.Earlier = nil, nil, nil
 	root := id.Office.Root
 	if err := id.ask(ctx, id.Office.API, k.ClientTLS(), report.PathRenew, ask, keys, id.Office.Ref, func() *x509.Certificate { return root }, k.o.Now()); err != nil {
 		return fmt.Errorf("identity: renew: %w", err)

@@ -223,5 +223,11 @@ func (id *Identity) ask(ctx context.Context, office string, t *tls.Config, path 
 	if err := id.check(&reply, r.Name, k, root(), at); err != nil {
 		return fmt.Errorf("the office's answer cannot be used: %w", err)
 	}
-	return id.commit(&enrolment{V: 1, Office: office, Ref: ref, Reply: reply})
+	e := &enrolment{V: 1, Office: office, Ref: ref, Reply: reply}
+	if had, err := id.settle(); err != nil {
+		return err
+	} else if had != nil { // a renewal or another enrolment of the same key
+		e.Key, e.Earlier = had.Key, had.Earlier
+	}
+	return id.commit(e)
 }

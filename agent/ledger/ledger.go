@@ -17,15 +17,16 @@ import (
 
 // Options are what the device ledger needs.
 type Options struct {
-	State  string               // state folder, which must exist; the ledger lives in State/ledger
-	Device string               // D of the identity
-	Signer *evidence.Signer     // of the device key
-	Now    func() clock.Reading // read once per line
-	Boot   string               // kernel boot id
-	Board  string               // serial of the board, "" if it tells none
-	NV     int64                // starts the TPM has counted, 0 without one
-	Before *Before              // the device this state was of until now, nil mostly: its ledger is never continued
-	Disks  []string             // ids of the disks present, for a new generation
+	State   string               // state folder, which must exist; the ledger lives in State/ledger
+	Device  string               // D of the identity
+	Signer  *evidence.Signer     // of the device key
+	Now     func() clock.Reading // read once per line
+	Boot    string               // kernel boot id
+	Board   string               // serial of the board, "" if it tells none
+	Earlier []*ecdsa.PublicKey   // keys of this device from before a rotation, which its key lines name the next of
+	NV      int64                // starts the TPM has counted, 0 without one
+	Before  *Before              // the device this state was of until now, nil mostly: its ledger is never continued
+	Disks   []string             // ids of the disks present, for a new generation
 	// WitnessSize is the size a witness is known to hold of the newest generation, from elsewhere than
 	// [Ledger.WitnessHolds]; 0 unknown.
 	WitnessSize int64

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -158,11 +159,31 @@ func (l *Ledger) read(generation string) (m master, err error) {
 		pub = l.o.Before.Public
 	}
 	m.decided, err = evidence.Decide(m.log, evidence.LedgerOrigin(l.device(), generation), pub)
+	for _, old := range l.o.Earlier {
+		if err == nil || l.o.Before != nil {
+			break
+		}
+		// The last thing the old key signed says which one follows it.
+		if d, derr := evidence.Decide(m.log, evidence.LedgerOrigin(l.o.Device, generation), old); derr == nil && d.Damaged < 0 && names(m.log[:d.End], l.o.Signer.SPKI()) {
+			m.decided, err = d, nil
+		}
+	}
 	m.signed = err == nil
 	if err != nil || m.decided.Damaged >= 0 {
 		m.unfit = CauseDamaged
 	}
 	return m, nil
+}
+
+// names reports whether a key line announces this signing key.
+func names(log, spki []byte) (found bool) {
+	for line := range bytes.Lines(log) {
+		var k evidence.Key
+		if l, err := evidence.ParseLine(bytes.TrimSuffix(line, []byte{'\n'})); err == nil && l.Type == "key" && l.Decode(&k) == nil {
+			found = found || k.Use == "sign" && k.SPKI == base64.StdEncoding.EncodeToString(spki)
+		}
+	}
+	return found
 }
 
 // ref returns the signed state, nil if there is none.

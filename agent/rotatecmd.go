@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"minglu/agent/clock"
+	"minglu/agent/durable"
+	"minglu/agent/evidence"
+	"minglu/agent/identity"
+	"minglu/agent/ledger"
+	"minglu/agent/report"
+)
+
+type rotateCommand struct {
+	Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
+}
+
+// run gives the device another signing key, announced in its ledger by the key so far.
+func (c *rotateCommand) run(stdout, stderr io.Writer) int {
+	cfg := load(c.Config, stderr)
+	if cfg == nil {
+		return exitUsage
+	}
+	fail := func(err error) int {
+		fmt.Fprintln(stderr, "minglu-agent:", err)
+		return exitFailed
+	}
+	lock, err := lockState(cfg.State)
+	if err != nil {
+		return fail(err)
+	}
+	defer lock.Close()
+	for _, disk := range cfg.Storage.Disks {
+		if open, err := unsealedOn(disk); err != nil || open != "" {
+			return fail(fmt.Errorf("会话 %s 尚未封存，须由原密钥封存；请先启动 minglu-agent run 完成修复 / session %s on %s is not sealed, and only the key so far can seal it: let minglu-agent run repair it first: %w", open, open, disk, err))
+		}
+	}
+	files := durable.In(filepath.Join(cfg.State, tmpFolder))
+	build, err := time.Parse(time.RFC3339, buildDate)
+	if err != nil {
+		panic("BUG: build date: " + err.Error())
+	}
+	now, err := clock.New(clock.Options{FloorFile: filepath.Join(cfg.State, floorFile), Build: build, Replace: files.Replace})
+	if err != nil {
+		return fail(err)
+	}
+	boot, err := clock.BootID()
+	if err != nil {
+		return fail(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ids := identityOptions(cfg)
+	next, err := identity.Rotate(ctx, ids, func(old *identity.Identity, line evidence.Key) error {
+		signer, err := evidence.NewSigner(old.Key)
+		if err != nil {
+			return err
+		}
+		l, _, err := ledger.Open(ledger.Options{State: cfg.State, Device: old.D, Signer: signer, Earlier: old.Earlier, Now: now.Now, Boot: boot, Board: ids.Board})
+		if err != nil {
+			return err
+		}
+		_, err = l.Append(line)
+		return errors.Join(err, l.Close())
+	})
+	if why := (*report.EnrolRefusal)(nil); errors.As(err, &why) {
+		fmt.Fprintf(stderr, "minglu-agent: 管理端拒绝 · the office refuses: %s (%s)\n", why, why.Code)
+		return exitRefused
+	}
+	if err != nil {
+		return fail(err)
+	}
+	fmt.Fprintf(stdout, "密钥已更换，设备号不变 · another key, the same device: minglu:%s\n", next.D)
+	return exitGood
+}
+
+// unsealedOn names a session on a disk that has no seal yet.
+func unsealedOn(disk string) (string, error) {
+	list, err := os.ReadDir(filepath.Join(disk, "sessions"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	for _, e := range list {
+		if _, serr := os.Stat(filepath.Join(disk, "sessions", e.Name(), "manifest.json.p7s")); e.IsDir() && serr != nil {
+			return e.Name(), nil
+		}
+	}
+	return "", err
+}
