@@ -194,3 +194,39 @@ func TestTapIsToldOfReconnectsLossesAndReports(t *testing.T) {
 		}
 	})
 }
+
+// looked notes when it was called.
+type looked struct {
+	tapGot
+	at map[time.Time]bool
+}
+
+func (l *looked) Sample(ch string, s drivers.Sample) {
+	l.tapGot.Sample(ch, s)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.at[time.Now()] = true
+}
+
+// TestGlanceComesInBatches: everything comes, in order, but its goroutine wakes up once each every; and
+// stop does not wait for the next time.
+func TestGlanceComesInBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, Options{}, film)
+		defer r.stop()
+		time.Sleep(time.Second)
+		l := &looked{at: map[time.Time]bool{}}
+		stop := r.Glance("face", 100*time.Millisecond, l)
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+		stop()
+		if d := time.Since(began); d > 0 {
+			t.Errorf("stop took %s", d)
+		}
+		ss := l.of(0)
+		unbroken(t, "glance", ss)
+		if len(ss) < 45 || len(l.at) > 22 {
+			t.Errorf("%d samples in %d batches, want about 50 in 20", len(ss), len(l.at))
+		}
+	})
+}
