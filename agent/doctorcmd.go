@@ -320,8 +320,8 @@ func (o *offline) repairAll(ctx context.Context, stdout io.Writer) error {
 		only[p.Session] = !o.copyOnly(p.Session)
 	}
 	done, err := recovery.Run(ctx, recovery.Options{
-		Disks: rec, Ledger: headWriter{o.agent}, NewLog: o.newLog, Device: o.id.D, Key: o.id.Key, Certs: o.id.Certs(),
-		Now: o.clock.Now, BootID: boot, Skip: func(id string) bool { return !only[id] }, Log: o.log,
+		Disks: rec, Ledger: headWriter{o.agent}, NewLog: o.newLog, Device: o.id.D, Key: o.id.Key, Certs: o.id.Certs(), Extras: o.id.SealExtras,
+		Now: o.clock.Now, BootID: boot, Skip: func(id string) bool { return !only[id] }, Layer: o.layer, Log: o.log,
 	})
 	for _, it := range done.Items {
 		fmt.Fprintf(stdout, "会话 session %s: %s %s\n", it.Session, outcomeWords(it.Outcome), it.Cause)
