@@ -6,7 +6,7 @@
 //
 //	{"recording":"SESSION"}                                the room records
 //	{"disk":0,"session":"SESSION","size":41,"root":"…","channels":2}   durable: 41 lines and the media they name
-//	{"unsealed":["SESSION open"]}                          sessions of the catalogue that are not, this one left out
+//	{"unsealed":["SESSION on disk 0"]}                     sessions that are not yet sealed, this one left out
 //	{"late_ms":812}                                        this machine stood still for so long
 package main
 
@@ -28,7 +28,7 @@ import (
 const (
 	look  = 100 * time.Millisecond // how often the logs are read
 	stall = 400 * time.Millisecond // a look so late is told
-	asked = 10                     // looks between two questions to the agent
+	asked = 10                     // looks at the logs to one at the folders
 )
 
 func main() {
@@ -127,16 +127,19 @@ func (r *room) begin() {
 	r.call("POST", "/session", map[string]any{"case": "断电试验", "matter": "询问", "officers": []string{"张三 A001", "李四 A002"}}, nil)
 }
 
-// unsealed tells which sessions of before are not sealed yet.
+// unsealed tells which sessions of before are not sealed yet on a disk that has them. The catalogue does not
+// know them before they are repaired.
 func (r *room) unsealed() {
-	var list struct{ Sessions []struct{ ID, State string } }
-	if !r.call("GET", "/sessions?limit=100", nil, &list) {
-		return
-	}
 	open := []string{}
-	for _, s := range list.Sessions {
-		if s.ID != r.session && s.State != "sealed" && s.State != "recovered" {
-			open = append(open, s.ID+" "+s.State)
+	for i, d := range r.disks {
+		entries, err := os.ReadDir(filepath.Join(d, "sessions"))
+		if err != nil {
+			continue // not there yet
+		}
+		for _, e := range entries {
+			if _, err := os.Stat(filepath.Join(d, "sessions", e.Name(), "manifest.json.p7s")); err != nil && e.Name() != r.session {
+				open = append(open, fmt.Sprintf("%s on disk %d", e.Name(), i))
+			}
 		}
 	}
 	r.tell(map[string][]string{"unsealed": open})
