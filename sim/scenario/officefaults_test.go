@@ -132,12 +132,12 @@ func TestOfficeFaults(t *testing.T) {
 		onOff("sim clipping", "clipping?channel=boom", 3*time.Second, 16*time.Second, officeFault{item: "item mic.clipping boom", alarm: []string{"alarm sound.clipping boom"}, window: 10 * time.Second, clears: 10 * time.Second}),
 		[]plan{
 			{4 * time.Second, both(fault("clock step", officeFault{device: simulated, item: "item time.steps", stays: true, alarm: []string{"alarm clock.step"}}), func() { sim("fault/clock-step?by=" + officeStep.String()) }, over("clock step"))},
-			{5 * time.Second, both(fault("disk full", officeFault{device: simulated, item: "item rec.copies", stays: true, alarm: []string{"alarm disk.full A"}, clears: 10 * time.Second, also: []string{"item rec.hours A", "alarm disk.low A"}}),
+			{5 * time.Second, both(fault("disk full", officeFault{device: simulated, item: "item rec.copies", stays: true, alarm: []string{"alarm disk.full A"}, clears: 10 * time.Second, also: []string{"item rec.hours A", "alarm disk.low A", "alarm copy.incomplete A"}}),
 				func() { ballast = disks[2].Fill(t, diskFloor-1<<20) })},
 			{13 * time.Second, both(func() { removeFile(t, ballast) }, over("disk full"))},
 			// A disk that was taken out of its folder shows when the next file is begun.
 			{30 * time.Second, both(fault("disk gone", officeFault{device: cameras, item: "item rec.copies", stays: true, alarm: []string{"alarm disk.gone B", "alarm disk.failed B"}, window: 10 * time.Second, clears: 15 * time.Second,
-				also: []string{"item rec.hours B", "alarm disk.low B"}}), func() {
+				also: []string{"item rec.hours B", "alarm disk.low B", "alarm copy.incomplete B"}}), func() {
 				if err := disks[1].Detach(); err != nil {
 					t.Error(err)
 				}
@@ -233,9 +233,9 @@ func delays(t *testing.T, relay *Relay, scenes []scene, first map[string]time.Ti
 func judgeOffice(t *testing.T, seen map[string]*Watch, standing map[string]map[string][]Span, faults map[string]*officeFault, slow bool) map[string]string {
 	t.Helper()
 	seconds := map[string]string{}
-	shownWithin, clearedWithin := shownWithin, clearedWithin
+	shown, cleared := shownWithin, clearedWithin
 	if slow { // each of the programs on the way waits for its turn
-		shownWithin, clearedWithin = 4*shownWithin, 4*clearedWithin
+		shown, cleared = 4*shownWithin, 4*clearedWithin
 	}
 	explained := map[string][]Span{} // device and key -> when it may stand
 	explain := func(device, key string, s Span) { explained[device+" "+key] = append(explained[device+" "+key], s) }
@@ -249,7 +249,7 @@ func judgeOffice(t *testing.T, seen map[string]*Watch, standing map[string]map[s
 	}
 	end := time.Now()
 	for name, f := range faults {
-		may := Span{f.on.Add(-time.Second), f.off.Add(f.clears + settles + clearedWithin)}
+		may := Span{f.on.Add(-time.Second), f.off.Add(f.clears + settles + cleared)}
 		for _, key := range append([]string{f.item}, f.alarm...) {
 			explain(f.device, key, may)
 		}
@@ -274,10 +274,10 @@ func judgeOffice(t *testing.T, seen map[string]*Watch, standing map[string]map[s
 				text += ", never"
 				continue
 			}
-			shown := hit.From.Sub(f.on)
-			text += fmt.Sprintf(", %s after %.1f s", strings.Fields(kind[0])[0], shown.Seconds())
-			if shown > f.window+shownWithin {
-				t.Errorf("%s: %s after %v, want %v", name, kind, shown, f.window+shownWithin)
+			after := hit.From.Sub(f.on)
+			text += fmt.Sprintf(", %s after %.1f s", strings.Fields(kind[0])[0], after.Seconds())
+			if after > f.window+shown {
+				t.Errorf("%s: %s after %v, want %v", name, kind, after, f.window+shown)
 			}
 			if stays := f.stays && i == 0; stays {
 				text += ", stands to the end of the session"
