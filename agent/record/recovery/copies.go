@@ -69,6 +69,14 @@ func (j *job) load() error {
 	if j.copies[0].dec.End > 0 {
 		return nil
 	}
+	damaged = damaged || slices.ContainsFunc(j.copies, func(c *replica) bool { // they come long after the first signature
+		for _, name := range []string{"recovery-1.jsonl", "manifest.json"} {
+			if _, err := os.Lstat(c.path(name)); err == nil {
+				return true
+			}
+		}
+		return false
+	})
 	if damaged || j.known.any[j.id] {
 		return &stop{Damaged, "its signatures are gone: copy the folders to another disk and have them examined"}
 	}

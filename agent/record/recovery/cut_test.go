@@ -91,9 +91,15 @@ func (l *cutLayer) RenameNew(from, to string) error { return l.rename(from, to, 
 
 func (l *cutLayer) rename(from, to string, do func(from, to string) error) error {
 	l.op()
+	old, oldErr := os.ReadFile(to)
 	err := do(from, to)
 	if err == nil {
-		l.later(filepath.Dir(to), func() error { return os.Rename(to, from) })
+		l.later(filepath.Dir(to), func() error {
+			if err := os.Rename(to, from); err != nil || oldErr != nil {
+				return err
+			}
+			return os.WriteFile(to, old, 0o644)
+		})
 	}
 	return err
 }

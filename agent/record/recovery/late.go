@@ -77,8 +77,8 @@ func (j *job) whole(st *state) error {
 	if _, ok := j.known.sealed[j.id]; ok && !st.sealed && !st.late {
 		return &stop{Waiting, "it was sealed on a disk that is not here: attach it"}
 	}
-	if !st.sealed {
-		return nil
+	if err := j.otherSeals(st); err != nil || !st.sealed {
+		return err
 	}
 	for _, c := range j.copies {
 		names, err := c.asideNames()
@@ -97,6 +97,48 @@ func (j *job) whole(st *state) error {
 		}
 	}
 	return nil
+}
+
+// otherSeals finds seals that lost. A disk may have got its manifest just before the cut, and the session
+// have been recovered and sealed without it since: what the ledger names holds, and without that what was
+// made from a recovery file. Nobody has seen the other one: a seal is published once the ledger has it.
+func (j *job) otherSeals(st *state) error {
+	want, known := j.known.sealed[j.id]
+	for _, c := range j.copies {
+		b, err := readFile(c.path("manifest.json"), maxManifestBytes)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		m, err := evidence.ParseManifest(b)
+		switch {
+		case known && digest(b) == want[0]:
+			continue
+		case !st.late && (!known || len(st.logs) == 1):
+			continue // what is wrong with it shows when it is compared with the logs
+		case !known && err == nil && madeFrom(m, st.logs):
+			continue
+		}
+		j.note("disk %s: manifest.json is not the one that holds", c.disk.ID)
+		for _, name := range []string{"manifest.json", "manifest.json.p7s", "manifest.json.tsr", "manifest.json.sm2"} {
+			size, err := sizeOf(c.path(name))
+			if err != nil {
+				return err
+			}
+			if size > 0 {
+				st.strays = append(st.strays, piece{c: c, file: name, len: size, whole: true, stray: true, why: beyond})
+			}
+		}
+	}
+	return nil
+}
+
+// madeFrom tells whether the last log that a manifest names is one of the recovery files here.
+func madeFrom(m *evidence.Manifest, logs []evidence.LogFile) bool {
+	n := len(m.Logs) - 1
+	return n > 0 && n < len(logs) && m.Logs[n].File == logs[n].File && m.Logs[n].SHA256 == digest(logs[n].Data)
 }
 
 // sealedLogs are those that the manifest is derived from: the manifest of a session that was sealed
@@ -132,7 +174,10 @@ func (j *job) sealFirst(st *state) error {
 	if _, ok := j.known.sealed[j.id]; ok {
 		return nil
 	}
-	i := slices.IndexFunc(j.copies, func(c *replica) bool { _, err := os.Lstat(c.path("manifest.json")); return err == nil })
+	i := slices.IndexFunc(j.copies, func(c *replica) bool {
+		_, err := os.Lstat(c.path("manifest.json"))
+		return err == nil && !slices.ContainsFunc(st.strays, func(p piece) bool { return p.c == c && p.file == "manifest.json" })
+	})
 	if i < 0 {
 		return nil
 	}

@@ -104,6 +104,14 @@ func TestLeftAlone(t *testing.T) {
 		}, nil},
 		{"another device", recovery.Foreign, func(w *world) recovery.Disk { return w.disk("a", 3) }, func(o *recovery.Options) { o.Device = strings.Repeat("0", 32) }},
 		{"another key under the same name", recovery.Foreign, func(w *world) recovery.Disk { return w.disk("a", 3) }, func(o *recovery.Options) { o.Key = newWorld(t).key }},
+		{"a sealed session whose log is gone, and the ledger too", recovery.Damaged, func(w *world) recovery.Disk {
+			d := w.disk("a", 5)
+			w.recover(d)
+			must(w, os.Remove(filepath.Join(folder(d), "log.jsonl")))
+			must(w, os.Remove(filepath.Join(folder(d), "manifest.json.p7s")))
+			w.led = &fakeLedger{log: w.newLog(w.led.Origin(), w.options(nil).Now).(*ledger.SessionLog)}
+			return d
+		}, nil},
 		{"an unsigned folder on a disk with another device's ledger", recovery.Foreign, func(w *world) recovery.Disk {
 			d := w.disk("a", 0)
 			w.tail(d, 0, tail{media(all), none})
@@ -265,6 +273,41 @@ func TestSealedElsewhere(t *testing.T) {
 		}
 		if diff := differ(before, contents(t, b.Dir)); len(diff) > 0 {
 			t.Errorf("touched %q", diff)
+		}
+	}
+}
+
+// The cut came between the manifest of the session's own end and the ledger's word of it; the next start had
+// only the other disk, which had failed before: the seal that the ledger names holds, and nothing is lost.
+func TestTwoSeals(t *testing.T) {
+	for _, named := range []bool{true, false} {
+		w := tenCycles(t)
+		w.end()
+		a, b := w.disk("a", 5), w.disk("b", len(w.batches))
+		fresh := func() {
+			w.led = &fakeLedger{log: w.newLog(w.led.Origin(), w.options(nil).Now).(*ledger.SessionLog)}
+			must(t, w.led.append(evidence.Generation{}))
+		}
+		w.recover(b)
+		fresh()
+		w.recover(a)
+		if !named { // the cut came once more before the ledger had it
+			fresh()
+		}
+		it := w.recover(a, b)
+		if it.Outcome != recovery.LateTail || it.Err != nil {
+			t.Errorf("item %+v", it)
+		}
+		for _, d := range []recovery.Disk{a, b} {
+			if r := w.verifyAll(d); r.Exit != 0 || spans(r, "face") != "intact 0-5000" {
+				t.Errorf("disk %s: verify exits %d, face %q: %s", d.ID, r.Exit, spans(r, "face"), brief(r))
+			}
+		}
+		if diff := differ(contents(t, folder(a)), contents(t, folder(b))); len(diff) > 0 {
+			t.Errorf("the copies differ in %q", diff)
+		}
+		if names, _ := filepath.Glob(filepath.Join(b.Dir, "tmp", "superseded-"+session, "manifest.json*")); len(names) != 2 {
+			t.Errorf("kept of the other seal: %q", names)
 		}
 	}
 }

@@ -68,18 +68,23 @@ func folders(disks []Disk) ([]string, []error) {
 	return slices.Sorted(maps.Keys(ids)), errs
 }
 
-// sealedEverywhere tells whether each disk that holds the session holds its manifest and signature.
+// sealedEverywhere tells whether each disk that holds the session holds its manifest and signature, and
+// the same one.
 func sealedEverywhere(disks []Disk, id string) bool {
+	var first []byte
 	for _, d := range disks {
 		dir := filepath.Join(d.Dir, "sessions", id)
 		if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 			continue
 		}
-		for _, name := range []string{"manifest.json", "manifest.json.p7s"} {
-			if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
-				return false
-			}
+		if _, err := os.Lstat(filepath.Join(dir, "manifest.json")); err != nil {
+			return false
 		}
+		b, err := readFile(filepath.Join(dir, "manifest.json.p7s"), maxPEMBytes)
+		if err != nil || first != nil && !bytes.Equal(b, first) {
+			return false
+		}
+		first = b
 	}
 	return true
 }
