@@ -3,6 +3,7 @@ package record
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"hash/maphash"
 	"time"
 
 	"minglu/agent/evidence"
@@ -66,7 +67,7 @@ func (s *Session) leadSample(c *channel, m *drivers.Sample, at time.Duration) bo
 	if len(c.tracks) == 0 {
 		c.retrack()
 	}
-	due := c.renew || s.segmentDue(c)
+	due := c.renew || s.segmentDue(c) && (!video || m.Keyframe)
 	c.renew = c.renew || due && c.carried
 	t := &c.tracks[0]
 	if c.cause != "" && t.cause == "" {
@@ -183,22 +184,23 @@ func (s *Session) emit(c *channel, f *cut) {
 		s.break_("fragment", err)
 		return
 	}
-	d := fragmentDigest{headLen: int64(headLen), len: int64(len(b)), head: sha256.Sum256(b[:headLen]), body: sha256.Sum256(b[headLen:])}
+	n := int64(len(b))
+	head, body := sha256.Sum256(b[:headLen]), sha256.Sum256(b[headLen:])
 	s.append(evidence.Fragment{
-		Common: evidence.Common{Type: "fragment"}, Ch: c.id, Seg: seg.n, N: c.n, Off: seg.size, Len: d.len,
-		Head: hex.EncodeToString(d.head[:]), Body: hex.EncodeToString(d.body[:]),
+		Common: evidence.Common{Type: "fragment"}, Ch: c.id, Seg: seg.n, N: c.n, Off: seg.size, Len: n,
+		Head: hex.EncodeToString(head[:]), Body: hex.EncodeToString(body[:]),
 		From: f.from, To: f.to, Samples: c.counts,
 	})
 	s.batch.add(write{file: seg.file, off: seg.size, buf: buf})
 	s.batch.to = max(s.batch.to, f.to)
 	s.mediaTo = max(s.mediaTo, f.to)
-	seg.size += d.len
-	seg.digests = append(seg.digests, d)
-	seg.index = append(seg.index, fmp4.EntryOf(f.runs, seg.tracks, d.len))
+	seg.size += n
+	seg.written = append(seg.written, fragmentSum{n, maphash.Bytes(s.r.seed, b)})
+	seg.index = append(seg.index, fmp4.EntryOf(f.runs, seg.tracks, n))
 	c.n++
 	c.pending += f.to - f.from
 	c.status.Fragments, c.status.To = c.n, time.Duration(f.to)*time.Microsecond
-	c.status.Bytes += d.len
+	c.status.Bytes += n
 	for i := range f.runs {
 		clear(f.runs[i].Samples) // lets the media go
 	}

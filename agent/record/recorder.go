@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 )
@@ -17,6 +18,7 @@ type Recorder struct {
 	o     Options
 	disks []*disk
 	bufs  buffers
+	seed  maphash.Seed
 	ready chan struct{}
 
 	mu       sync.Mutex // guards what follows
@@ -34,7 +36,7 @@ func New(o Options) (*Recorder, error) {
 	if err := o.valid(); err != nil {
 		return nil, err
 	}
-	r := &Recorder{o: o, ready: make(chan struct{}), stop: make(chan struct{}), sessions: make(map[*Session]bool)}
+	r := &Recorder{o: o, seed: maphash.MakeSeed(), ready: make(chan struct{}), stop: make(chan struct{}), sessions: make(map[*Session]bool)}
 	for _, path := range o.Disks {
 		r.disks = append(r.disks, newDisk(r, path))
 	}
