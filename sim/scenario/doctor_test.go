@@ -38,8 +38,9 @@ func expectExit(t *testing.T, want int, words string, args ...string) string {
 	return out
 }
 
-// findings runs doctor --json.
-func (a *Agent) findings(t *testing.T, want int) (levels map[string]string, cycleMS int64, running bool) {
+// findings runs doctor --json. broken are the checks that must fail, all others must not; a machine under
+// load may be too slow a disk, and rightly so.
+func (a *Agent) findings(t *testing.T, broken ...string) (levels map[string]string, cycleMS int64, running bool) {
 	t.Helper()
 	code, out, complaint := command(t, "doctor", "--config", a.Config, "--json")
 	var r struct {
@@ -50,15 +51,31 @@ func (a *Agent) findings(t *testing.T, want int) (levels map[string]string, cycl
 			Text, Do         struct{ Zh, En string }
 		}
 	}
-	if err := json.Unmarshal([]byte(out), &r); err != nil || code != want {
-		t.Fatalf("doctor exits %d, want %d: %v\n%s%s", code, want, err, out, complaint)
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("doctor exits %d: %v\n%s%s", code, err, out, complaint)
 	}
 	levels = map[string]string{}
+	want := 0
 	for _, f := range r.Findings {
 		if f.Text.Zh == "" || f.Text.En == "" || f.Level == "bad" && f.Do.En == "" {
 			t.Errorf("words are missing: %+v", f)
 		}
-		levels[strings.TrimSuffix(f.Check+" "+f.On, " ")] = f.Level
+		name := strings.TrimSuffix(f.Check+" "+f.On, " ")
+		levels[name] = f.Level
+		if f.Level == "bad" {
+			want = 1
+			if f.Check != "disk.speed" && !slices.Contains(broken, name) {
+				t.Errorf("not broken: %+v", f)
+			}
+		}
+	}
+	for _, name := range broken {
+		if levels[name] != "bad" {
+			t.Errorf("%s is broken, and doctor says %q", name, levels[name])
+		}
+	}
+	if code != want {
+		t.Errorf("doctor exits %d, want %d", code, want)
 	}
 	return levels, r.CycleMS, r.Running
 }
@@ -113,7 +130,7 @@ func TestDoctorAndExport(t *testing.T) {
 	id := a.recordOne()
 
 	before := files(t, a.disks[0])
-	levels, _, running := a.findings(t, 0)
+	levels, _, running := a.findings(t)
 	if !running || levels["disk.present A"] != "good" || levels["disk.speed A"] != "" || levels["ledger"] != "good" || levels["catalogue"] != "good" || levels["identity"] != "good" {
 		t.Errorf("beside the running agent: %v", levels)
 	}
@@ -127,8 +144,8 @@ func TestDoctorAndExport(t *testing.T) {
 		t.Fatalf("exit %d", code)
 	}
 
-	levels, cycle, _ := a.findings(t, 0)
-	if levels["disk.speed A"] != "good" || levels["disk.speed B"] != "good" || levels["disk.write A"] != "good" || levels["channel voice"] != "good" || levels["disk.cycle"] != "good" || cycle < 500 || cycle > 2000 {
+	levels, cycle, _ := a.findings(t)
+	if levels["disk.speed A"] == "" || levels["disk.speed B"] == "" || levels["disk.write A"] != "good" || levels["channel voice"] != "good" || levels["disk.cycle"] != "good" || cycle < 500 || cycle > 2000 {
 		t.Errorf("the stopped room: %v, cycle %d ms", levels, cycle)
 	}
 	if _, err := os.Stat(filepath.Join(a.Dir, "state", "cycle.json")); err != nil {
@@ -176,11 +193,11 @@ func TestDoctorAndExport(t *testing.T) {
 	if err := os.Remove(filepath.Join(a.Session(1, id), "manifest.json.p7s")); err != nil {
 		t.Fatal(err)
 	}
-	if levels, _, _ := a.findings(t, 1); levels["catalogue"] != "bad" || levels["sessions.copies B"] != "note" || levels["sessions.interrupted"] != "" {
+	if levels, _, _ := a.findings(t, "catalogue"); levels["sessions.copies B"] != "note" || levels["sessions.interrupted"] != "" {
 		t.Errorf("with damage: %v", levels)
 	}
 	expectExit(t, 0, "copy completed", "doctor", "--repair", "--config", a.Config)
-	if levels, _, _ := a.findings(t, 0); levels["catalogue"] != "good" || levels["sessions.copies B"] != "" {
+	if levels, _, _ := a.findings(t); levels["catalogue"] != "good" || levels["sessions.copies B"] != "" {
 		t.Errorf("after the repair: %v", levels)
 	}
 	expectExit(t, 0, "", "verify", a.disks[0], a.disks[1], "--trust", a.Trust())
