@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,13 +21,16 @@ const (
 	startWithin = 15 * time.Second
 	comesAfter  = 3 * time.Second // somebody enters the room
 	stopWithin  = 20 * time.Second
+
+	provenWithin = 15 * time.Second // outside times and witnesses, after the end
 )
 
 type demo struct {
 	Dir      string `default:"var/demo" help:"where room and office keep what they have"`
 	Listen   string `default:"127.0.0.1:8080" help:"address of the room's page"`
 	Office   string `default:"127.0.0.1:8090" help:"address of the office's pages"`
-	Broker   string `default:"127.0.0.1:1883" help:"address of the office's MQTT broker"`
+	Broker   string `default:"127.0.0.1:8883" help:"address of the office's MQTT broker"`
+	Devices  string `default:"127.0.0.1:8093" help:"address where the office enrols boards"`
 	Agent    string `help:"minglu-agent to run; default: the one beside this program"`
 	Empty    bool   `help:"nobody enters: start the session yourself"`
 	NoOffice bool   `help:"the room alone"`
@@ -42,18 +46,21 @@ func (d *demo) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for flag, addr := range map[string]string{"--listen": d.Listen, "--office": d.Office, "--broker": d.Broker} {
+	for flag, addr := range map[string]string{"--listen": d.Listen, "--office": d.Office, "--broker": d.Broker, "--devices": d.Devices} {
 		if err := free(flag, addr); err != nil {
 			return err
 		}
 	}
-	url, office, err := d.startOffice(ctx)
+	o, err := d.startOffice(ctx)
 	if err != nil {
 		return err
 	}
-	defer office.end()
-	config, err := d.prepare(agent, url)
+	defer o.end()
+	config, err := d.prepare(agent)
 	if err != nil {
+		return err
+	}
+	if err := o.enrol(agent, config, d.Devices); err != nil {
 		return err
 	}
 	before := d.sessions()
@@ -62,24 +69,25 @@ func (d *demo) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer room.kill()
-	if err := d.live(ctx, stdout, room, office); err != nil {
+	if err := d.live(ctx, stdout, room); err != nil {
 		return err
 	}
 	fmt.Fprintln(stdout, "\n正在封存 · sealing …")
-	if err := room.end(); err != nil {
+	trust, err := d.seal(o, agent, config, before)
+	if err := errors.Join(err, room.end()); err != nil {
 		return err
 	}
-	return d.verify(agent, config, before, stdout, stderr)
+	return d.verify(agent, trust, before, stdout, stderr)
 }
 
 // prepare makes the two disks and the configuration, and keeps those of an earlier demo.
-func (d *demo) prepare(agent, office string) (config string, err error) {
+func (d *demo) prepare(agent string) (config string, err error) {
 	for _, disk := range []string{"disk-a", "disk-b"} {
 		if err := os.MkdirAll(filepath.Join(d.Dir, disk), 0o755); err != nil {
 			return "", err
 		}
 	}
-	out, err := exec.Command(agent, "example", "--sim", "--listen", d.Listen, "--office", office).Output()
+	out, err := exec.Command(agent, "example", "--sim", "--listen", d.Listen).Output()
 	if err != nil {
 		return "", fmt.Errorf("%s example: %w", agent, err)
 	}
@@ -88,7 +96,7 @@ func (d *demo) prepare(agent, office string) (config string, err error) {
 }
 
 // live waits for the page, says what to open, lets somebody in, and returns when ctx ends.
-func (d *demo) live(ctx context.Context, stdout io.Writer, room, office *process) error {
+func (d *demo) live(ctx context.Context, stdout io.Writer, room *process) error {
 	base := "http://" + d.Listen
 	if err := room.answers(ctx, func() error { _, err := state(ctx, base); return err }); err != nil {
 		return fmt.Errorf("%w; is %s in use? --listen takes another address", err, d.Listen)
@@ -101,7 +109,7 @@ func (d *demo) live(ctx context.Context, stdout io.Writer, room, office *process
   房间页面  room page    %s/
   操作设备  devices      %s/sim/
 `, base, base)
-	if office != nil {
+	if !d.NoOffice {
 		fmt.Fprintf(stdout, "  管理端    office       http://%s/\n", d.Office)
 	}
 	fmt.Fprintf(stdout, `  录像文件  recordings   %s
@@ -137,25 +145,61 @@ func (d *demo) live(ctx context.Context, stdout io.Writer, room, office *process
 	}
 }
 
-// verify asks the verifier about the sessions of this demo, with this device's certificate as anchor.
-func (d *demo) verify(agent, config string, before []string, stdout, stderr io.Writer) error {
-	cert, err := exec.Command(agent, "trust", "--config", config).Output()
-	if err != nil {
-		return fmt.Errorf("%s trust: %w", agent, err)
+// seal ends the session while the room still runs, so that outside times and witnesses can follow the
+// seal, and returns the trust folder to judge by.
+func (d *demo) seal(o *office, agent, config string, before []string) (trust string, err error) {
+	trust = filepath.Join(d.Dir, "trust")
+	if err := os.RemoveAll(trust); err != nil {
+		return "", err
 	}
-	trust := filepath.Join(d.Dir, "trust")
-	if err := os.MkdirAll(trust, 0o755); err != nil {
-		return err
+	if o == nil {
+		cert, err := exec.Command(agent, "trust", "--config", config).Output()
+		if err != nil {
+			return "", fmt.Errorf("%s trust: %w", agent, err)
+		}
+		return trust, errors.Join(os.MkdirAll(trust, 0o755), os.WriteFile(filepath.Join(trust, "device.pem"), cert, 0o644))
 	}
-	if err := os.WriteFile(filepath.Join(trust, "device.pem"), cert, 0o644); err != nil {
-		return err
+	if _, err := o.command("trust", "export", "--config", o.config, "--to", trust); err != nil {
+		return "", err
 	}
-	args := []string{"verify", "--trust", trust}
-	for _, s := range d.sessions() {
-		if !slices.Contains(before, s) {
-			args = append(args, s)
+	ctx, cancel := context.WithTimeout(context.Background(), provenWithin)
+	defer cancel()
+	if req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+d.Listen+"/api/v1/session/stop", strings.NewReader("{}")); err == nil {
+		req.Header.Set("Content-Type", "application/json")
+		if resp, err := client.Do(req); err == nil { // there may be none to stop
+			resp.Body.Close()
 		}
 	}
+	for tick := time.NewTicker(250 * time.Millisecond); ; {
+		select {
+		case <-ctx.Done():
+			return trust, nil // it is what it is
+		case <-tick.C:
+		}
+		if s, err := state(ctx, "http://"+d.Listen); err != nil || s.State != "idle" {
+			continue
+		}
+		news := d.news(before)
+		if len(news) == 0 || exec.CommandContext(ctx, agent, append([]string{"verify", "--require", "3", "--trust", trust}, news...)...).Run() == nil {
+			return trust, nil
+		}
+	}
+}
+
+// news are the session folders of this demo.
+func (d *demo) news(before []string) (news []string) {
+	for _, s := range d.sessions() {
+		if !slices.Contains(before, s) {
+			news = append(news, s)
+		}
+	}
+	return news
+}
+
+// verify asks the verifier about the sessions of this demo.
+func (d *demo) verify(agent, trust string, before []string, stdout, stderr io.Writer) error {
+	args := []string{"verify", "--trust", trust}
+	args = append(args, d.news(before)...)
 	if len(args) == 3 {
 		fmt.Fprintln(stdout, "没有新的会话 · no new session")
 		return nil
@@ -167,7 +211,7 @@ func (d *demo) verify(agent, config string, before []string, stdout, stderr io.W
 		fmt.Fprint(stdout, " ", a)
 	}
 	fmt.Fprintln(stdout)
-	err = c.Run()
+	err := c.Run()
 	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == 3 {
 		return nil // sound; the verifier has said what is special
 	}

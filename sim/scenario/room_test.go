@@ -155,9 +155,9 @@ type demoRun struct {
 func newDemo(t *testing.T) demoRun {
 	t.Helper()
 	d := demoRun{dir: filepath.Join(t.TempDir(), "demo"), page: freePort(t)}
-	pages, broker := freePort(t), freePort(t)
+	pages, broker, devices := freePort(t), freePort(t), freePort(t)
 	d.office = &Office{t: t, base: "http://" + pages}
-	cmd := exec.Command(lab.Sim, "demo", "--dir", d.dir, "--listen", d.page, "--office", pages, "--broker", broker)
+	cmd := exec.Command(lab.Sim, "demo", "--dir", d.dir, "--listen", d.page, "--office", pages, "--broker", broker, "--devices", devices)
 	cmd.Env = []string{"PATH=" + t.TempDir(), "HOME=" + t.TempDir()}
 	d.process = startCommand(t, cmd)
 	Wait(t, 20*time.Second, "presence starts a session", func() bool {
