@@ -62,8 +62,9 @@ func Open(o Options) (*Ledger, Opened, error) {
 	if err != nil {
 		return nil, Opened{}, fmt.Errorf("ledger: %w", err)
 	}
-	if m.unfit == "" && held.contradicts(&m) {
+	if m.unfit == "" && (held.contradicts(&m) || m.decided.Size < o.WitnessSize) {
 		m.unfit = CauseWitness
+		held.Size = max(held.Size, o.WitnessSize)
 	}
 	opened := Opened{Cause: m.unfit, Fresh: m.unfit != "", Prev: m.ref(l.device())}
 	if opened.Fresh {

@@ -16,7 +16,7 @@ import (
 type witnessed struct {
 	Origin string `json:"origin"`
 	Size   int64  `json:"size"`
-	Root   string `json:"root"` // base64, "" if the witness told its size alone
+	Root   string `json:"root"` // base64, "" if the witness told its size alone, which the master had not reached
 }
 
 func witnessFile(state string) string { return filepath.Join(folder(state), "witness.json") }
@@ -46,7 +46,7 @@ func (l *Ledger) WitnessHolds(size int64, root string) (conflict bool, err error
 	return true, nil
 }
 
-// readWitnessed returns what was noted of a generation, or what o says of it; Size 0: nothing.
+// readWitnessed returns what was noted of a generation; Size 0: nothing.
 func readWitnessed(files durable.Files, o Options, origin string) (w witnessed, err error) {
 	b, err := files.ReadFile(witnessFile(o.State))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -55,21 +55,17 @@ func readWitnessed(files durable.Files, o Options, origin string) (w witnessed, 
 	if err != nil || evidence.UnmarshalCanonical(b, &w, true) != nil || w.Origin != origin {
 		w = witnessed{}
 	}
-	if o.WitnessSize > w.Size {
-		w = witnessed{Origin: origin, Size: o.WitnessSize}
-	}
 	return w, nil
 }
 
-// contradicts reports whether a master cut at its deciding signature lacks what a witness holds.
+// contradicts reports whether a master cut at its deciding signature lacks what a witness holds. A
+// master that was too short when that was noted has grown in another way since.
 func (w witnessed) contradicts(m *master) bool {
 	switch {
 	case w.Size <= 0 || !m.signed:
 		return false
-	case w.Size > m.decided.Size:
+	case w.Size > m.decided.Size || w.Root == "":
 		return true
-	case w.Root == "":
-		return false
 	}
 	return treeOfFirst(m.log, w.Size).Root().String() != w.Root
 }

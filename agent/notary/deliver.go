@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"minglu/agent/evidence"
@@ -37,6 +38,21 @@ type owed struct {
 	before  int64 // sizes of the last two tokens before its first head: one of them is named by its open line
 	before2 int64
 	wrote   string // the anchors that stand in its folder
+	// keys are the states at which the ledger went over to another signing key, each signed by the key
+	// so far.
+	keys []evidence.Checkpoint
+}
+
+// handover is the state by which the session's own key names the next one, ok if there is one; from is
+// the size behind which the session's key signs.
+func (s *owed) handover() (next evidence.Checkpoint, ok bool, from int64) {
+	for _, k := range s.keys {
+		if k.Size > s.head {
+			return k, true, from
+		}
+		from = k.Size
+	}
+	return next, false, from
 }
 
 // looks is what earlier looks at the sessions found.
@@ -200,7 +216,16 @@ func (n *Notary) findLines(list []*owed) error {
 	}
 	last, last2 := int64(-1), int64(-1)
 	var common []evidence.IndexedLine // generation and key lines
+	var keys []evidence.Checkpoint
+	follows := false // the line that signs a key line
 	err := n.o.Ledger.Walk(0, func(i int64, line []byte) bool {
+		if follows {
+			follows = false
+			if c, ok := n.checkpointOf(line); ok {
+				keys = append(keys, c)
+			}
+			return true
+		}
 		switch {
 		case bytes.Contains(line, tokenType):
 			var t evidence.Token
@@ -211,6 +236,10 @@ func (n *Notary) findLines(list []*owed) error {
 		case bytes.Contains(line, generationType), bytes.Contains(line, keyType):
 			if evidence.SessionLine(line, "") {
 				common = append(common, evidence.IndexedLine{Index: i, Line: bytes.Clone(line)})
+			}
+			var k evidence.Key
+			if l, err := evidence.ParseLine(line); err == nil && l.Type == "key" && l.Decode(&k) == nil && k.Use == "sign" {
+				follows = true
 			}
 			return true
 		}
@@ -237,9 +266,24 @@ func (n *Notary) findLines(list []*owed) error {
 		return true
 	})
 	for _, s := range list {
-		s.lines = merge(common, s.lines)
+		s.lines, s.keys = merge(common, s.lines), keys
 	}
 	return err
+}
+
+// checkpointOf is the checkpoint of a sign line of the ledger.
+func (n *Notary) checkpointOf(line []byte) (c evidence.Checkpoint, ok bool) {
+	l, err := evidence.ParseLine(line)
+	var s evidence.Sign
+	if err != nil || l.Type != "sign" || l.Decode(&s) != nil {
+		return c, false
+	}
+	root, err := evidence.ParseHash(s.Root)
+	if err != nil {
+		return c, false
+	}
+	c, err = evidence.ParseCheckpoint(evidence.Note(n.o.Ledger.Origin(), s.Size, root, s.Sig))
+	return c, err == nil
 }
 
 // merge puts two lists in order into one.
@@ -275,6 +319,19 @@ func (n *Notary) complete(ctx context.Context, s *owed) (bool, error) {
 		return sealToken, serr
 	}
 	want, token, cosig := n.anchorsOf(s)
+	// A session is judged by its own key. What an earlier key signed says nothing to it; what a later one
+	// signed does once its own has named that.
+	next, ok, own := s.handover()
+	want = slices.DeleteFunc(want, func(size int64) bool { return size <= own })
+	if ok && slices.ContainsFunc(want, func(size int64) bool { return size > next.Size }) {
+		b, err := evidence.BuildAnchor(next, s.lines, n.o.Ledger.Inclusion, nil, nil)
+		if err == nil {
+			err = n.putOnce(s.id, evidence.AnchorName(next.Size), b)
+		}
+		if err != nil {
+			return false, errors.Join(serr, err)
+		}
+	}
 	if all := fmt.Sprint(want); all != s.wrote {
 		for _, size := range want {
 			if err := n.anchor(s, size); err != nil {
@@ -365,6 +422,15 @@ func (n *Notary) anchor(s *owed, size int64) error {
 		return err
 	}
 	return n.o.Sessions.Write(s.id, name, b)
+}
+
+// putOnce writes a file of a session unless one of that name is there.
+func (n *Notary) putOnce(session, name string, b []byte) error {
+	_, err := n.o.Sessions.Read(session, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return n.o.Sessions.Write(session, name, b)
+	}
+	return err
 }
 
 // errBackoff: each authority failed a moment ago.

@@ -12,13 +12,17 @@ import (
 type feed struct {
 	mu    sync.Mutex // guards what follows
 	have  int64
-	fresh bool // the office has told since something was sent
+	sent  int64 // from which line on the last piece was
+	fresh bool  // the office has told since something was sent
 }
 
-func (f *feed) told(have int64) {
+// told takes the office's word. piece says that it answers a piece of the ledger: one that brought nothing
+// is not sent again before the next checkpoint's answer.
+func (f *feed) told(have int64, piece bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.have, f.fresh = have, true
+	f.fresh = !piece || have > f.sent
+	f.have = have
 }
 
 func (f *feed) lines() int64 {
@@ -32,6 +36,7 @@ func (f *feed) take() (from int64, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	ok, f.fresh = f.fresh, false
+	f.sent = f.have
 	return f.have, ok
 }
 
@@ -49,7 +54,7 @@ func (n *Notary) feedLines(ctx context.Context) {
 			tries = 0
 		case <-timer.C:
 			if tries++; tries == 1 {
-				n.feed.told(n.feed.lines())
+				n.feed.told(n.feed.lines(), false)
 			}
 		}
 		from, ok := n.feed.take()

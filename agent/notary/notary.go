@@ -332,7 +332,7 @@ func (n *Notary) Receive(k report.Kind, payload []byte) error {
 		if m.Origin != n.o.Ledger.Origin() {
 			return errors.New("notary: a cosignature for another ledger: " + m.Origin)
 		}
-		n.feed.told(m.HaveLines)
+		n.feed.told(m.HaveLines, m.Size == 0)
 		wake(n.wakeFeed)
 		n.mu.Lock()
 		asked := n.asked

@@ -104,6 +104,9 @@ func (n *Notary) cosignBy(ctx context.Context, w *witness, ck evidence.Checkpoin
 		if a.conflict && a.root == "" && try > 0 { // it got the proof from what it holds
 			a.root = "another"
 		}
+		if a.held == 0 {
+			a.held = max(w.old, 1)
+		}
 		conflict, err := n.o.Ledger.WitnessHolds(a.held, a.root)
 		switch {
 		case err != nil:
