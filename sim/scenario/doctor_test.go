@@ -38,6 +38,14 @@ func expectExit(t *testing.T, want int, words string, args ...string) string {
 	return out
 }
 
+// expectSound runs the verifier: nothing may be bad. A machine under load may have left a declared gap.
+func expectSound(t *testing.T, args ...string) {
+	t.Helper()
+	if code, out := lab.Verify(t, args...); code != 0 && code != 3 {
+		t.Errorf("verify %q exits %d\n%s", args, code, out)
+	}
+}
+
 // findings runs doctor --json. broken are the checks that must fail, all others must not; a machine under
 // load may be too slow a disk, and rightly so.
 func (a *Agent) findings(t *testing.T, broken ...string) (levels map[string]string, cycleMS int64, running bool) {
@@ -181,7 +189,7 @@ func TestDoctorAndExport(t *testing.T) {
 	}) {
 		t.Errorf("the proof does not show that the session is sealed in the ledger: %v", err)
 	}
-	expectExit(t, 0, "", "verify", filepath.Join(bag, "data", id), "--trust", a.Trust())
+	expectSound(t, filepath.Join(bag, "data", id), "--trust", a.Trust())
 
 	// Damage: the catalogue, a copy cut short, a copy that is gone.
 	if err := os.WriteFile(filepath.Join(a.Dir, "state", "catalogue.db"), []byte("no database"), 0o600); err != nil {
@@ -200,7 +208,7 @@ func TestDoctorAndExport(t *testing.T) {
 	if levels, _, _ := a.findings(t); levels["catalogue"] != "good" || levels["sessions.copies B"] != "" {
 		t.Errorf("after the repair: %v", levels)
 	}
-	expectExit(t, 0, "", "verify", a.disks[0], a.disks[1], "--trust", a.Trust())
+	expectSound(t, a.disks[0], a.disks[1], "--trust", a.Trust())
 }
 
 // TestAdoptAndLost: a dead board's disk is taken into another room, read-only; what its lost disk held is

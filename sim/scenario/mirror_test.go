@@ -73,9 +73,8 @@ func TestDiskComesBack(t *testing.T) {
 	t.Logf("killed while copying: %v", killed > 0)
 	if killed > 0 {
 		got := files(t, a.Session(1, id))
-		if code, out := lab.Verify(t, "--require", "0", "--trust", a.Trust(), a.Session(0, id), a.Session(1, id)); code != 0 {
-			t.Errorf("after the kill: verify of both copies exits %d with %d files on B\n%s", code, len(got), out)
-		}
+		t.Logf("after the kill: %d files on B", len(got))
+		expectSound(t, "--require", "0", "--trust", a.Trust(), a.Session(0, id), a.Session(1, id))
 		a.Restart()
 	}
 	a.waitCleared(60*time.Second, "B", "copy.incomplete", "disk.gone", "disk.failed")
@@ -84,9 +83,7 @@ func TestDiskComesBack(t *testing.T) {
 		t.Errorf("the copies differ: %d and %d files", len(x), len(y))
 	}
 	for _, paths := range [][]string{{a.Session(0, id), a.Session(1, id)}, {a.Session(1, id)}, {a.disks[0], a.disks[1]}} {
-		if code, out := lab.Verify(t, append([]string{"--require", "0", "--trust", a.Trust()}, paths...)...); code != 0 {
-			t.Errorf("verify %d paths exits %d\n%s", len(paths), code, out)
-		}
+		expectSound(t, append([]string{"--require", "0", "--trust", a.Trust()}, paths...)...)
 	}
 	for _, f := range a.State().Faults {
 		if f.Code == "session.recovered" {
