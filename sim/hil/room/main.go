@@ -7,6 +7,7 @@
 //	{"recording":"SESSION"}                                the room records
 //	{"disk":0,"session":"SESSION","size":41,"root":"…","channels":2}   durable: 41 lines and the media they name
 //	{"unsealed":["SESSION on disk 0"]}                     sessions that are not yet sealed, this one left out
+//	{"idle":0.4}                                           share of the last second that the processors were idle
 //	{"late_ms":812}                                        this machine stood still for so long
 package main
 
@@ -76,12 +77,14 @@ func run(ctx context.Context, agent, config, api string, disks []string) error {
 		}
 		if n%asked == 0 {
 			r.unsealed()
+			r.idle()
 			last = time.Now()
 		}
 	}
 }
 
 type room struct {
+	ticks   [2]int64 // idle and all, of the processors since boot
 	api     string
 	disks   []string
 	out     *json.Encoder
@@ -143,6 +146,23 @@ func (r *room) unsealed() {
 		}
 	}
 	r.tell(map[string][]string{"unsealed": open})
+}
+
+// idle tells how much of their time the processors had nothing to do since the last time it was told.
+func (r *room) idle() {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return
+	}
+	var v [5]int64 // user nice system idle iowait (proc(5))
+	if _, err := fmt.Sscanf(string(b), "cpu %d %d %d %d %d", &v[0], &v[1], &v[2], &v[3], &v[4]); err != nil {
+		return
+	}
+	now := [2]int64{v[3] + v[4], v[0] + v[1] + v[2] + v[3] + v[4]}
+	if all := now[1] - r.ticks[1]; all > 0 {
+		r.tell(map[string]float64{"idle": float64(now[0]-r.ticks[0]) / float64(all)})
+	}
+	r.ticks = now
 }
 
 func (r *room) call(method, path string, body, out any) bool {
