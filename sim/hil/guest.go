@@ -24,7 +24,8 @@ type Options struct {
 	Disks  []*Disk           // /dev/vda, /dev/vdb …
 	Stdout io.Writer         // of its programs; nil discards
 	Stderr io.Writer
-	Memory string // "" for 1G
+	Memory string       // "" for 1G
+	Ended  func(Result) // is called as each program ends; nil: nothing is
 }
 
 // Guest is a machine that runs.
@@ -113,7 +114,7 @@ func (g *Guest) prepare(k *Kernel, o Options) ([]string, error) {
 	for i, p := range []struct {
 		name string
 		take func(io.Reader)
-	}{{PortOut, copyTo(o.Stdout)}, {PortErr, copyTo(o.Stderr)}, {PortResults, g.takeResults}} {
+	}{{PortOut, copyTo(o.Stdout)}, {PortErr, copyTo(o.Stderr)}, {PortResults, func(r io.Reader) { g.takeResults(r, o.Ended) }}} {
 		socket := filepath.Join(g.dir, p.name)
 		l, err := net.Listen("unix", socket)
 		if err != nil {
@@ -142,7 +143,7 @@ func copyTo(w io.Writer) func(io.Reader) {
 	return func(r io.Reader) { _, _ = io.Copy(w, r) }
 }
 
-func (g *Guest) takeResults(r io.Reader) {
+func (g *Guest) takeResults(r io.Reader, ended func(Result)) {
 	for s := bufio.NewScanner(r); s.Scan(); {
 		var res Result
 		if err := json.Unmarshal(s.Bytes(), &res); err != nil {
@@ -151,6 +152,9 @@ func (g *Guest) takeResults(r io.Reader) {
 		g.mu.Lock()
 		g.results = append(g.results, res)
 		g.mu.Unlock()
+		if ended != nil {
+			ended(res)
+		}
 	}
 }
 

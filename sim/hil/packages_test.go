@@ -1,7 +1,6 @@
 package hil
 
 import (
-	"bytes"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -37,6 +36,9 @@ var suites = []suite{
 	{pkg: "agent/uplink"},
 }
 
+// packageSeconds is how long the tests of a package may take: emulation is slow, signing on 32 bits slowest.
+const packageSeconds = 1200
+
 // TestPackages runs the tests of packages on a board of 64 and of 32 bits.
 func TestPackages(t *testing.T) {
 	all := long(t)
@@ -44,8 +46,9 @@ func TestPackages(t *testing.T) {
 	for _, arch := range []string{"arm64", "arm"} {
 		t.Run(arch, func(t *testing.T) {
 			o := Options{Job: Job{Work: tree(t)}, Files: map[string]string{}, Memory: "2G"}
-			var out bytes.Buffer
+			var out output
 			o.Stdout, o.Stderr = &out, &out
+			o.Ended = func(r Result) { t.Logf("%s: status %d after %.0f s", r.Name, r.Status, r.Seconds) }
 			dir := t.TempDir()
 			for _, s := range suites {
 				if !all && !s.short {
@@ -56,11 +59,11 @@ func TestPackages(t *testing.T) {
 				if err := BuildTest(o.Files[name], arch, "minglu/"+s.pkg); err != nil {
 					t.Fatal(err)
 				}
-				args := []string{"-test.timeout=20m", "-test.short"}
+				args := []string{fmt.Sprintf("-test.timeout=%ds", packageSeconds), "-test.short"}
 				if s.skip != "" {
 					args = append(args, "-test.skip="+s.skip)
 				}
-				o.Job.Run = append(o.Job.Run, Program{Name: s.pkg, File: name, Args: args, Dir: filepath.Join(tree(t), s.pkg), Seconds: 1200})
+				o.Job.Run = append(o.Job.Run, Program{Name: s.pkg, File: name, Args: args, Dir: filepath.Join(tree(t), s.pkg), Seconds: packageSeconds})
 			}
 			began := time.Now()
 			g, err := k.Boot(t.Context(), o)
@@ -82,8 +85,7 @@ func TestPackages(t *testing.T) {
 				t.Errorf("%d of %d packages ended", len(results), len(o.Job.Run))
 			}
 			if t.Failed() {
-				b := out.String()
-				t.Logf("…%s", b[max(0, len(b)-20000):])
+				t.Logf("…%s", out.tail(20000))
 			}
 			figure(t, "%s: %d packages in %v: %s", arch, len(results), time.Since(began).Round(time.Second), strings.Join(took, ", "))
 		})
