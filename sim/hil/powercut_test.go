@@ -54,7 +54,14 @@ func TestPowerCuts(t *testing.T) {
 		}
 	}
 	t.Logf("%d cuts, MINGLU_SEED=%d", cuts, seed)
-	b := newBoard(t, rand.New(rand.NewPCG(seed, 0)))
+	t.Run("arm64", func(t *testing.T) { powerCuts(t, "arm64", cuts, seed) })
+	if long(t) { // the recorder with 32 bits
+		t.Run("arm", func(t *testing.T) { powerCuts(t, "arm", max(1, cuts/10), seed) })
+	}
+}
+
+func powerCuts(t *testing.T, arch string, cuts int, seed uint64) {
+	b := newBoard(t, arch, rand.New(rand.NewPCG(seed, 0)))
 	began := time.Now()
 	for n := range cuts {
 		b.once(fmt.Sprintf("cut %d", n), true)
@@ -63,7 +70,7 @@ func TestPowerCuts(t *testing.T) {
 		}
 	}
 	b.once("after the last cut", false)
-	b.judge(cuts, time.Since(began))
+	b.judge(arch, cuts, time.Since(began))
 }
 
 // board is a board whose power is cut, with its disks and cameras.
@@ -101,7 +108,7 @@ type durable struct {
 
 var boardCameras = []struct{ id, path, codec, sound string }{{"face", "cam1", "h264", "aac"}, {"room", "cam2", "h265", ""}}
 
-func newBoard(t *testing.T, r *rand.Rand) *board {
+func newBoard(t *testing.T, arch string, r *rand.Rand) *board {
 	t.Helper()
 	b := &board{t: t, rand: r, kernel: kernel(t), idle: scenario.WatchIdle(t), dir: t.TempDir(), files: map[string]string{}}
 	var err error
@@ -122,7 +129,7 @@ func newBoard(t *testing.T, r *rand.Rand) *board {
 	}
 	for name, pkg := range map[string]string{"room": "minglu/sim/hil/room", "minglu-agent": "minglu/agent"} {
 		b.files[name] = filepath.Join(b.dir, name)
-		if err := Build(b.files[name], "arm64", pkg); err != nil {
+		if err := Build(b.files[name], arch, pkg); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -286,7 +293,7 @@ func (b *board) everywhere(told []durable) bool {
 
 // judge reads the disks on the host and holds every session that was cut against the frame log and against
 // what the board said was durable. The last is still open: it was cut too, and nothing repaired it since.
-func (b *board) judge(cuts int, took time.Duration) {
+func (b *board) judge(arch string, cuts int, took time.Duration) {
 	t := b.t
 	var disks []string
 	for i, image := range b.images[:2] {
@@ -367,8 +374,8 @@ func (b *board) judge(cuts int, took time.Duration) {
 	if len(lost) == 0 {
 		t.Fatal("no loss was measured")
 	}
-	figure(t, "power cut %d times in %v (%d while starting): lost per track %v median, %v worst of %d (%d sessions excused); %d durable signatures told, all there; verify exits %v",
-		cuts, took.Round(time.Second), inRepair, lost[len(lost)/2].Round(time.Millisecond), lost[len(lost)-1].Round(time.Millisecond), len(lost), excused, signatures, exits)
+	figure(t, "%s: power cut %d times in %v (%d while starting): lost per track %v median, %v worst of %d (%d sessions excused); %d durable signatures told, all there; verify exits %v",
+		arch, cuts, took.Round(time.Second), inRepair, lost[len(lost)/2].Round(time.Millisecond), lost[len(lost)-1].Round(time.Millisecond), len(lost), excused, signatures, exits)
 }
 
 // signed wants each signature that was durable on a disk still there, with the media it covers.
