@@ -32,7 +32,7 @@ var suites = []suite{
 	{pkg: "agent/ledger"},
 	{pkg: "agent/capture", skip: "TestRawSoundIsEncodedOnce", why: "ffmpeg is not in the guest"},
 	{pkg: "agent/store"},
-	{pkg: "agent/identity"},
+	{pkg: "agent/identity", skip: "OpenSSL|TPM|Office", why: "openssl, swtpm and an office are not in the guest"},
 	{pkg: "agent/uplink", skip: "TestMosquitto", why: "mosquitto is not in the guest"},
 }
 
