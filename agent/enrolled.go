@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"net/url"
 	"os"
@@ -31,6 +32,9 @@ func formerDevice(id *identity.Identity) *ledger.Before {
 	return &ledger.Before{Device: id.Before.D, Public: id.Before.Public}
 }
 
+// officePrefix begins the names of files in the trust folder that came from the office.
+const officePrefix = "office-"
+
 // openKeeper makes what renews the certificates.
 func (a *agent) openKeeper() {
 	u, err := url.Parse(configuredURL(a.cfg))
@@ -42,7 +46,7 @@ func (a *agent) openKeeper() {
 		Open: identityOptions(a.cfg), Identity: a.id, Needed: a.cfg.MQTT != nil && !password,
 		Now:     func() time.Time { return a.clock.Now().T },
 		Offline: func() bool { return a.uplink != nil && !a.uplink.Status().Connected },
-		Fault:   a.loop.Fault, Lists: a.keepLists, Board: boardOf(a.cfg), Log: a.log,
+		Fault:   a.loop.Fault, Lists: a.keepLists, Trust: a.keepTrust, Board: boardOf(a.cfg), Log: a.log,
 		Changed: func(id *identity.Identity) {
 			if err := a.announceSM2(id); err != nil {
 				a.log.Error("SM2 key not announced", "err", err)
@@ -63,6 +67,37 @@ func (a *agent) keepLists(crl, root []byte) {
 	}
 	if err != nil {
 		a.log.Warn("revocation lists not kept", "err", err)
+	}
+}
+
+// keepTrust puts what the office trusts into the trust folder, each file under a name of its own: what a
+// person put there stays, what the office no longer names goes.
+func (a *agent) keepTrust(files map[string][]byte) {
+	err := error(nil)
+	for _, folder := range []string{"tsa", "witness"} {
+		dir := filepath.Join(a.cfg.State, trustFolder, folder)
+		err = errors.Join(err, a.files.Mkdir(dir))
+		want := map[string][]byte{}
+		for name, b := range files {
+			if strings.HasPrefix(name, folder+"/") {
+				want[officePrefix+filepath.Base(name)] = b
+			}
+		}
+		list, lerr := os.ReadDir(dir)
+		err = errors.Join(err, lerr)
+		for _, e := range list {
+			if _, ok := want[e.Name()]; !ok && strings.HasPrefix(e.Name(), officePrefix) {
+				err = errors.Join(err, a.files.Remove(filepath.Join(dir, e.Name())))
+			}
+		}
+		for name, b := range want {
+			if have, rerr := os.ReadFile(filepath.Join(dir, name)); rerr != nil || !bytes.Equal(have, b) {
+				err = errors.Join(err, a.files.Replace(filepath.Join(dir, name), b))
+			}
+		}
+	}
+	if err != nil {
+		a.log.Warn("what the office trusts is not kept", "err", err)
 	}
 }
 

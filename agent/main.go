@@ -185,6 +185,7 @@ func load(path string, stderr io.Writer) *config.Config {
 }
 
 func (c *commands) run(stdout, stderr io.Writer) int {
+	useFewCores()
 	cfg := load(c.Run.Config, stderr)
 	if cfg == nil {
 		return exitUsage

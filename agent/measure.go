@@ -21,6 +21,9 @@ import (
 // viewsFolder holds what was learnt of each camera's usual view.
 const viewsFolder = "views"
 
+// healthEvery is how often health gets what came: it looks once a second.
+const healthEvery = 100 * time.Millisecond
+
 // maxView bounds one file of it.
 const maxView = 1 << 20
 
@@ -52,7 +55,7 @@ func (a *agent) openHealth() (err error) {
 		return err
 	}
 	for _, c := range a.cfg.Channels {
-		a.capture.Tap(c.ID, a.health) // for as long as the agent lives
+		a.capture.Glance(c.ID, healthEvery, a.health) // for as long as the agent lives
 	}
 	return a.files.Mkdir(filepath.Join(a.cfg.State, viewsFolder))
 }
