@@ -182,7 +182,6 @@ func (s *Session) begin(o Opening) error {
 	cert := sha256.Sum256(s.certs[0].data)
 	open.Cert = hex.EncodeToString(cert[:])
 	open.Channels = o.Channels
-	open.Channels = o.Channels
 	open.Disks = []string{}
 	for _, t := range s.targets {
 		open.Disks = append(open.Disks, t.d.diskID())

@@ -117,28 +117,30 @@ func (t *track) place(s *drivers.Sample, at time.Duration) (tfdt int64, cause st
 	h := &t.queue[len(t.queue)-1]
 	tfdt = max(tfdt, h.tfdt)
 	delta := tfdt - h.tfdt
-	if t.hole(delta) {
+	if t.hole(delta, t.near) {
 		if cause == causeNoData && delta < t.ticks(maxHold) {
-			defer t.learn(delta)
+			defer t.learn(t.near)
 		}
 		t.finish()
 		return tfdt, cause
 	}
-	t.learn(delta)
+	t.learn(t.near)
 	h.dur = delta
 	t.total += delta
 	t.held, t.end = false, tfdt
 	return tfdt, ""
 }
 
-// hole reports whether a distance of two samples means that something is missing between them.
-// 1.5 frames are the verifier's measure (evidence-format.md V9).
-func (t *track) hole(delta int64) bool {
+// hole reports whether a distance of two samples, which is near by the ticks of the source, means that
+// something is missing between them. 1.5 frames are the verifier's measure (evidence-format.md V9). Where
+// capture stretches a source that sends fewer pictures than it stamps, nothing is missing: a picture
+// stands until the next one.
+func (t *track) hole(delta, near int64) bool {
 	if delta > t.ticks(maxHold) {
 		return true
 	}
 	known := t.deltas[0] != 0 || t.deltas[window-1] != 0
-	return known && 2*delta > 3*t.usual()
+	return known && 2*near > 3*t.usual()
 }
 
 // shown is how long after its decoding a picture is shown. Where the timeline stretches the distances of
