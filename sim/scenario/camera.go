@@ -108,7 +108,7 @@ type Stream struct {
 	Size    string        // "1920x1080"
 	Rate    int           // frames per second
 	GOP     int           // frames between keyframes
-	Sound   string        // "aac", "opus" or "" for none
+	Sound   string        // "aac", "opus", "alaw" or "" for none
 	Phase   int           // shifts the picture, so that two cameras differ
 	Length  time.Duration // of the clip that is sent; it is repeated when Loop
 	Loop    bool
@@ -184,6 +184,8 @@ func (s Stream) encode(realtime bool) []string {
 	switch s.Sound {
 	case "aac":
 		args = append(args, "-c:a", "aac", "-b:a", "64k")
+	case "alaw":
+		args = append(args, "-c:a", "pcm_alaw", "-ar", "8000")
 	case "opus":
 		args = append(args, "-c:a", "libopus", "-frame_duration", "20", "-b:a", "32k")
 	}

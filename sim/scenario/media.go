@@ -80,7 +80,7 @@ func Flashes(t testing.TB, files []string) []time.Duration {
 			pts = append(pts, p.PTS)
 		}
 		slices.Sort(pts)
-		cmd := exec.Command("ffmpeg", "-v", "error", "-nostdin", "-i", f, "-map", "0:v", "-fps_mode", "passthrough",
+		cmd := exec.Command("ffmpeg", "-v", "error", "-nostdin", "-i", f, "-map", "0:v", "-fps_mode", "passthrough", "-enc_time_base", "-1",
 			"-vf", "scale=2:2:flags=area,format=gray", "-f", "rawvideo", "-")
 		var complaint bytes.Buffer
 		cmd.Stderr = &complaint

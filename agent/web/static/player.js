@@ -16,6 +16,28 @@ const mime = (codecs) => (codecs.some((c) => /^(avc|hvc|hev)/.test(c)) ? "video"
 
 const seconds = (us) => us / 1e6;
 
+/** The boxes between two offsets (ISO 14496-12 4.2). */
+function* boxes(d, from, to) {
+  for (let at = from; at + 8 <= to && d.getUint32(at) >= 8; at += d.getUint32(at)) {
+    yield { at, end: Math.min(at + d.getUint32(at), to), type: String.fromCharCode(...new Uint8Array(d.buffer, at + 4, 4)) };
+  }
+}
+
+/** Hides track id of an init or of fragments from the browser: its boxes become free space. */
+function hide(buffer, id) {
+  const d = new DataView(buffer);
+  const free = (b) => d.setUint32(b.at + 4, 0x66726565);
+  const names = (b, head) => [...boxes(d, b.at + 8, b.end)].some((c) => c.type === head && d.getUint32(c.at + (head === "tkhd" ? (d.getUint8(c.at + 8) ? 28 : 20) : 12)) === id);
+  for (const top of boxes(d, 0, d.byteLength)) {
+    if (top.type !== "moov" && top.type !== "moof") continue;
+    for (const b of boxes(d, top.at + 8, top.end)) {
+      if (b.type === "trak" && names(b, "tkhd") || b.type === "traf" && names(b, "tfhd")) free(b);
+      if (b.type === "mvex") for (const c of boxes(d, b.at + 8, b.end)) if (c.type === "trex" && d.getUint32(c.at + 12) === id) free(c);
+    }
+  }
+  return buffer;
+}
+
 /** Parts of one channel to be shown at a time. */
 class Channel {
   constructor(media, changed) {
@@ -23,17 +45,26 @@ class Channel {
     this.changed = changed;
     this.parts = media.segments.flatMap((seg) => seg.fragments.map((f) => ({ ...f, seg })));
     const codecs = media.segments[0]?.codecs || [];
-    this.type = mime(codecs);
     this.stuck = -1; // index of a part that could not be decoded
     this.video = media.kind !== "microphone";
     this.note = el("p", { class: "say", role: "status" });
+    this.mute = el("p", {});
+    this.type = this.shown(codecs);
     this.player = el(this.video ? "video" : "audio", { playsinline: true, preload: "auto", "aria-label": media.id });
-    this.box = el("div", { class: "screen" }, el("p", {}, media.id + (this.video ? "" : t(" · 声音", " · sound"))), this.player, this.note);
+    this.box = el("div", { class: "screen" }, el("p", {}, media.id + (this.video ? "" : t(" · 声音", " · sound"))), this.player, this.note, this.mute);
     this.usable = this.parts.length > 0 && this.playable(codecs);
     this.next = 0; // index of the part to fetch
     this.seg = null; // whose init is in the buffer
     this.generation = 0; // of the fetching: a seek makes the old one void
     if (this.usable) this.attach();
+  }
+
+  /** The type of what the browser is given: no browser plays PCM, so a picture is shown without it. */
+  shown(codecs) {
+    const pcm = codecs.length > 1 ? codecs.indexOf("ipcm") : -1;
+    this.hidden = pcm < 0 ? 0 : pcm + 1; // tracks are numbered in the order of their codecs
+    if (this.hidden) put(this.mute, t("这路声音是 G.711，浏览器不能播放，此处只有画面；要听声音请下载后用播放软件打开。", "The sound of this channel is G.711, which browsers cannot play: the picture is shown without it. To hear it, download the file and open it with a media player."));
+    return mime(codecs.filter((_, i) => i !== pcm));
   }
 
   playable(codecs) {
@@ -116,8 +147,9 @@ class Channel {
         while (last + 1 < this.parts.length && this.parts[last + 1].seg === first.seg && this.parts[last + 1].off === this.parts[last].off + this.parts[last].len &&
           this.parts[last + 1].off + this.parts[last + 1].len - first.off <= CHUNK && this.parts[last + 1].from < this.at + AHEAD) last++;
         if (this.seg !== first.seg) {
-          if (mime(first.seg.codecs) !== this.type) {
-            this.type = mime(first.seg.codecs);
+          const type = this.shown(first.seg.codecs);
+          if (type !== this.type) {
+            this.type = type;
             if (!this.playable(first.seg.codecs)) { this.usable = false; return; }
             await this.turn(() => this.buffer.changeType(this.type));
           }
@@ -154,7 +186,8 @@ class Channel {
       const e = await r.json().catch(() => null);
       throw new Error(e?.error ? t(e.error.zh, e.error.en) : t("文件读取失败。", "The file cannot be read."));
     }
-    return r.arrayBuffer();
+    const b = await r.arrayBuffer();
+    return this.hidden ? hide(b, this.hidden) : b;
   }
 
   /** Appends in order, never two at once. */
