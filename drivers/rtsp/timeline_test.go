@@ -220,6 +220,15 @@ func TestTimeline(t *testing.T) {
 		{"pic_order_cnt_type 2, no reordering", func() take { return plain(even, nil) }},
 		{"RTP timestamps wrap", func() take { return ts(even, 0xFFFFFFFF-4*90000) }},
 		{"RTP timestamps wrap among B-frames", func() take { return ts(pyramid, 0xFFFFFFFF-4*90000-frame/2) }},
+		{"sequence numbers wrap", func() take {
+			k := plain(bframes, nil)
+			k.hook = func(_ *room, c *camConn, _, i int) {
+				if i == 0 {
+					c.seq[0] = 0xFFFF - 100 // in the middle of a picture or between two
+				}
+			}
+			return k
+		}},
 		{"sender reports step", func() take {
 			k := plain(bframes, nil)
 			k.hook = func(r *room, c *camConn, _, i int) {
