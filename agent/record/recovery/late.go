@@ -154,6 +154,11 @@ func (j *job) sealedLogs(st *state, certs []evidence.FileDigest) ([]evidence.Log
 				}
 			}
 		}
+		for _, id := range j.open.Disks {
+			if !slices.ContainsFunc(j.copies, func(c *replica) bool { return c.disk.ID == id }) {
+				return nil, &stop{Waiting, "the manifest that the ledger sealed is on a disk that is not here: attach it"}
+			}
+		}
 		return nil, &stop{Damaged, "the ledger sealed another manifest: left alone"}
 	}
 	for _, c := range j.copies {
