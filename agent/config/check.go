@@ -41,7 +41,7 @@ type span struct {
 func (c *Config) spans() []span {
 	s, r := &c.Storage, &c.Room
 	return []span{
-		{"storage.segment", &s.Segment, DefaultSegment, 10 * time.Second, time.Hour},
+		{"storage.segment", &s.Segment, DefaultSegment, 10 * time.Second, 15 * time.Minute},
 		{"storage.fragment", &s.Fragment, DefaultFragment, 100 * time.Millisecond, 500 * time.Millisecond},
 		{"storage.preroll", &s.Preroll, DefaultPreroll, 0, time.Minute},
 		{"storage.postroll", &s.Postroll, DefaultPostroll, 0, time.Minute},
