@@ -73,9 +73,10 @@ type office struct {
 	deaf     bool // gets everything, answers nothing
 	held     map[string]report.Held
 	lines    map[string][]string
-	shown    []int64 // sizes of checkpoints that came
-	proofs   int     // that held, from more than nothing
-	stamps   int     // requests for tokens
+	shown    []int64    // sizes of checkpoints that came
+	proofs   int        // that held, from more than nothing
+	proved   [][2]int64 // sizes from and to which they led
+	stamps   int        // requests for tokens
 	pieces   int
 	elsehow  func(o *office, ck report.Checkpoint) // a witness elsewhere
 	conflict int
@@ -410,6 +411,7 @@ func (o *office) cosign(m report.Checkpoint) report.Cosignature {
 			return a
 		}
 		o.proofs++
+		o.proved = append(o.proved, [2]int64{h.Size, m.Size})
 	} else if m.Old != 0 {
 		a.Refused = "held"
 		return a
