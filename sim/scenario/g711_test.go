@@ -18,6 +18,7 @@ func TestG711OnThePage(t *testing.T) {
 	disks := Disks(t, 1, 400)
 	a := lab.Start(t, Room{Channels: map[string]string{"face": r.URL("cam1")}, Disks: []string{disks[0].Dir}, Segment: "10s", Preroll: "5s", Postroll: "0s"})
 	a.WaitLive(20 * time.Second)
+	pause(3 * time.Second) // a keyframe has come: the session begins with it
 	id := a.Begin()
 	<-time.NewTimer(12 * time.Second).C
 	a.End(id)
