@@ -11,12 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/emmansun/gmsm/smx509"
@@ -473,6 +475,27 @@ func TestStandingIsTold(t *testing.T) {
 	if _, err := o.enrol(state, "room-4", o.code("room-4", false)); err != nil {
 		t.Errorf("back in service: %v", err)
 	}
+}
+
+// TestOfflineIsLookedInto: a device that the office refuses learns why soon, also right after its start, and
+// does not ask all the time.
+func TestOfflineIsLookedInto(t *testing.T) {
+	id := load(t, t.TempDir(), "room-3")
+	synctest.Test(t, func(t *testing.T) {
+		var looks []time.Duration
+		began := time.Now()
+		k := NewKeeper(KeeperOptions{Open: Options{Name: "room-3"}, Identity: id, Needed: true, Offline: func() bool { return true },
+			Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		k.looked = func() { looks = append(looks, time.Since(began)) }
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		if err := k.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if len(looks) < 6 || len(looks) > 8 || looks[1] > 20*time.Second {
+			t.Errorf("looked at %v", looks)
+		}
+	})
 }
 
 // TestClientTLSKnowsItsOfficeOnly: another server, even one with a certificate of the same authority for

@@ -18,7 +18,7 @@ import (
 // How often a [Keeper] looks, unless told otherwise.
 const (
 	DefaultCheck = 10 * time.Minute
-	offlineCheck = time.Minute      // while the uplink is down: the office may have refused it
+	offlineCheck = time.Minute      // while the uplink is down, for the office may have refused it: from one tick on, doubling up to this
 	keeperTick   = 10 * time.Second // between two looks at the clock and at the uplink
 )
 
@@ -57,6 +57,7 @@ type Keeper struct {
 	mu     sync.Mutex
 	id     *Identity
 	faults map[string]bool
+	looked func() // a test counts looks; nil mostly
 }
 
 // NewKeeper starts nothing yet.
@@ -102,14 +103,19 @@ func (k *Keeper) Run(ctx context.Context) error {
 	tick := time.NewTicker(keeperTick)
 	defer tick.Stop()
 	var last time.Time
-	wasOff := false
+	wait := keeperTick
 	for {
 		off, since := k.o.Offline(), k.o.Now().Sub(last)
-		if last.IsZero() || since < 0 || since >= k.o.Check || off && (since >= offlineCheck || !wasOff) {
+		if !off {
+			wait = keeperTick
+		}
+		if last.IsZero() || since < 0 || since >= k.o.Check || off && since >= wait {
 			k.Look(ctx)
+			if off && !last.IsZero() {
+				wait = min(2*wait, offlineCheck)
+			}
 			last = k.o.Now()
 		}
-		wasOff = off
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -120,6 +126,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // Look renews what is due, asks how the device stands, and raises and clears the faults.
 func (k *Keeper) Look(ctx context.Context) {
+	if k.looked != nil {
+		k.looked()
+	}
 	id, now := k.Current(), k.o.Now()
 	if id.Office == nil {
 		k.stand(map[string]bool{FaultNotEnrolled: k.o.Needed})
