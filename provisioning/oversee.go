@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"minglu/agent/evidence"
@@ -32,7 +33,7 @@ type overseer struct {
 // openOverseer opens it. refuse is told of what a person should look at.
 func openOverseer(cfg *config.Config, authority *ca.CA, send func(device string, k report.Kind, payload []byte) error,
 	refuse func(device, why, detail string), log *slog.Logger) (*overseer, error) {
-	enrolled := enrolledKeys{authority}
+	enrolled := &enrolledKeys{ca: authority}
 	lines, err := ledgers.Open(ledgers.Options{Dir: filepath.Join(cfg.State, ledgersFolder), Keys: enrolled.ever, Log: log})
 	if err != nil {
 		return nil, err
@@ -71,46 +72,82 @@ func (x *overseer) Run(ctx context.Context) error {
 	return errors.Join(err, x.witness.Close())
 }
 
-// enrolledKeys finds the signing keys of devices in the authority's log.
-type enrolledKeys struct{ ca *ca.CA }
+// keysEvery is how long what the authority's log says of signing keys is taken for new.
+const keysEvery = time.Second
 
-// now returns the keys that may sign now, ever all there were.
-func (k enrolledKeys) now(device string) []*ecdsa.PublicKey {
-	return k.keys(device, func(e ca.Entry) bool { return e.Good(time.Now()) })
+// enrolledKeys finds the signing keys of devices in the authority's log. Safe for concurrent use.
+type enrolledKeys struct {
+	ca *ca.CA
+
+	mu    sync.Mutex // guards what follows
+	at    time.Time
+	by    map[string][]enrolledKey // by D, oldest first
+	names map[string]string        // D of the newest good certificate of a name
 }
 
-func (k enrolledKeys) ever(device string) []*ecdsa.PublicKey {
-	return k.keys(device, func(ca.Entry) bool { return true })
+type enrolledKey struct {
+	entry ca.Entry
+	key   *ecdsa.PublicKey
 }
 
-func (k enrolledKeys) keys(device string, fits func(ca.Entry) bool) (keys []*ecdsa.PublicKey) {
+// all returns the keys by device and the devices by name, at most [keysEvery] old.
+func (k *enrolledKeys) all() (by map[string][]enrolledKey, names map[string]string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	if k.by != nil && now.Sub(k.at) < keysEvery {
+		return k.by, k.names
+	}
+	k.at, k.by, k.names = now, map[string][]enrolledKey{}, map[string]string{}
 	for _, e := range k.ca.Entries() {
-		if e.Kind != ca.KindSign || e.Device != device || !fits(e) {
+		if e.Kind != ca.KindSign {
 			continue
 		}
-		if c, err := x509.ParseCertificate(e.DER); err == nil {
-			if key, ok := c.PublicKey.(*ecdsa.PublicKey); ok {
-				keys = append(keys, key)
-			}
+		c, err := x509.ParseCertificate(e.DER)
+		if err != nil {
+			continue
+		}
+		key, ok := c.PublicKey.(*ecdsa.PublicKey)
+		if !ok {
+			continue
+		}
+		k.by[e.Device] = append(k.by[e.Device], enrolledKey{e, key})
+		if e.Good(now) {
+			k.names[e.Name] = e.Device
+		}
+	}
+	return k.by, k.names
+}
+
+// now returns the keys that may sign now, ever all there were.
+func (k *enrolledKeys) now(device string) (keys []*ecdsa.PublicKey) {
+	by, _ := k.all()
+	for _, e := range by[device] {
+		if e.entry.Good(time.Now()) {
+			keys = append(keys, e.key)
 		}
 	}
 	return keys
 }
 
-// id returns the D of a device by its name, name the reverse; "" if there is none.
-func (k enrolledKeys) id(name string) string {
-	return k.last(func(e ca.Entry) bool { return e.Name == name && e.Good(time.Now()) }).Device
-}
-
-func (k enrolledKeys) name(device string) string {
-	return k.last(func(e ca.Entry) bool { return e.Device == device }).Name
-}
-
-func (k enrolledKeys) last(fits func(ca.Entry) bool) (found ca.Entry) {
-	for _, e := range k.ca.Entries() {
-		if e.Kind == ca.KindSign && fits(e) {
-			found = e
-		}
+func (k *enrolledKeys) ever(device string) (keys []*ecdsa.PublicKey) {
+	by, _ := k.all()
+	for _, e := range by[device] {
+		keys = append(keys, e.key)
 	}
-	return found
+	return keys
+}
+
+// id returns the D of a device by its name, name the reverse; "" if there is none.
+func (k *enrolledKeys) id(name string) string {
+	_, names := k.all()
+	return names[name]
+}
+
+func (k *enrolledKeys) name(device string) string {
+	by, _ := k.all()
+	if of := by[device]; len(of) > 0 {
+		return of[len(of)-1].entry.Name
+	}
+	return ""
 }

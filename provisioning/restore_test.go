@@ -143,7 +143,7 @@ func add(t *testing.T, cfg *config.Config, r witness.Request) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := openWitness(filepath.Join(cfg.State, witnessFolder), witnessName(cfg), enrolledKeys{authority}.now, nil, slog.New(slog.DiscardHandler))
+	w, err := openWitness(filepath.Join(cfg.State, witnessFolder), witnessName(cfg), (&enrolledKeys{ca: authority}).now, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
