@@ -203,7 +203,7 @@ func ParseEnrolCode(s string) (c EnrolCode, err error) {
 		return c, fmt.Errorf("enrolment code: %d letters and digits, want 40 in 8 groups of 5", len(s))
 	}
 	b, err := codeText.DecodeString(s)
-	if err != nil {
+	if err != nil || len(b) != 25 { // the decoder passes over line feeds
 		return c, errors.New("enrolment code: a character that cannot be in it: only digits and letters without I, L, O, U")
 	}
 	copy(c.Secret[:], b)
