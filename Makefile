@@ -3,6 +3,7 @@ export CGO_ENABLED = 0
 FUZZTIME ?= 20s
 SOAK_KILLS ?= 1000
 OUTAGE ?= 5m
+SEEDS ?= 5
 NORMAL ?= 10m
 CHAOS ?= 30m
 HIL ?= long
@@ -38,8 +39,8 @@ bench: ## what recording costs, beside ffmpeg: 80 minutes; BENCH=-short for less
 microbench: ## benchmarks of packages with memory
 	go test -run '^$$' -bench . -benchmem -timeout 20m ./agent/... ./drivers/... ./provisioning/...
 
-soak: tools ## recovery with other seeds; kill -9 at SOAK_KILLS random moments; faults of every kind for CHAOS; an office away for OUTAGE; NORMAL of undisturbed running
-	for n in 1 2 3 4 5; do MINGLU_SEED=$$(date +%s%N) go test -count=1 -timeout 10m -run 'TestModelTraces|TestReordered' ./agent/record/recovery || exit 1; done
+soak: tools ## recovery with SEEDS other seeds; kill -9 at SOAK_KILLS random moments; faults of every kind for CHAOS; an office away for OUTAGE; NORMAL of undisturbed running
+	for n in $$(seq $(SEEDS)); do MINGLU_SEED=$$(date +%s%N) go test -count=1 -timeout 10m -run 'TestModelTraces|TestReordered' ./agent/record/recovery || exit 1; done
 	MINGLU_KILLS=$(SOAK_KILLS) go test -v -count=1 -timeout 90m -run TestKill ./sim/scenario
 	MINGLU_CHAOS=$(CHAOS) go test -v -count=1 -timeout 90m -run TestChaos ./sim/scenario
 	MINGLU_OUTAGE=$(OUTAGE) MINGLU_NORMAL=$(NORMAL) go test -v -count=1 -timeout 90m -run 'TestOfficeOutage|TestNormalRun' ./sim/scenario
