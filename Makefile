@@ -42,7 +42,7 @@ microbench: ## benchmarks of packages with memory
 soak: tools ## recovery with SEEDS other seeds; kill -9 at SOAK_KILLS random moments; faults of every kind for CHAOS; an office away for OUTAGE; NORMAL of undisturbed running
 	for n in $$(seq $(SEEDS)); do MINGLU_SEED=$$(date +%s%N) go test -count=1 -timeout 10m -run 'TestModelTraces|TestReordered' ./agent/record/recovery || exit 1; done
 	MINGLU_KILLS=$(SOAK_KILLS) go test -v -count=1 -timeout 90m -run TestKill ./sim/scenario
-	MINGLU_CHAOS=$(CHAOS) go test -v -count=1 -timeout 90m -run TestChaos ./sim/scenario
+	[ $(CHAOS) = 0 ] || MINGLU_CHAOS=$(CHAOS) go test -v -count=1 -timeout 90m -run TestChaos ./sim/scenario
 	MINGLU_OUTAGE=$(OUTAGE) MINGLU_NORMAL=$(NORMAL) go test -v -count=1 -timeout 90m -run 'TestOfficeOutage|TestNormalRun' ./sim/scenario
 
 hil: ## boards that are not there (qemu): power cuts, tests on arm64 and arm/7; HIL=short takes 2 minutes

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -254,6 +255,9 @@ func (c *chaos) storm(length time.Duration) {
 // heal waits until the room is well and records, and notes what the agent holds.
 func (c *chaos) heal() {
 	Wait(c.t, chaosHeals, "the room is well again", func() bool {
+		for _, d := range c.disks { // a disk that failed may have forgotten that its ballast was removed
+			_ = os.Remove(filepath.Join(d.Dir, "ballast"))
+		}
 		st := c.State()
 		for _, ch := range st.Channels {
 			if ch.State != "live" {
