@@ -16,6 +16,7 @@ type verifier struct {
 	copies  []*copyCheck
 	ledgers []*ledgerCopy
 	whole   bool // a whole disk is among the places: sessions that a ledger names must be here (V16)
+	folder  bool // a folder of sessions, not a session alone, is among the places
 	result  Result
 
 	done, total int64 // bytes of media
@@ -38,6 +39,9 @@ func VerifyPlaces(places []Place, o VerifyOptions) Result {
 	v.judge()
 	v.absent()
 	v.namesakes()
+	if v.folder && len(v.ledgers) == 0 && len(v.copies) > 0 {
+		v.result.Notes = append(v.result.Notes, "no device ledger was given: whether a whole session was taken away cannot be told; verify the whole disk, or the office's copy of the ledger beside it")
+	}
 	v.result.settle()
 	return v.result
 }
@@ -103,6 +107,7 @@ func (v *verifier) folders(p Place, dir string) (bool, error) {
 			if err != nil {
 				return true, fmt.Errorf("V1: %w", err)
 			}
+			v.folder = true
 			v.session(sub, full, e.Name())
 		case dir == "sessions":
 			v.result.Notes = append(v.result.Notes, full+": not a session folder")
@@ -183,8 +188,13 @@ func (v *verifier) checkLedgers() {
 	for _, l := range v.ledgers {
 		l.check(keys)
 	}
+	short := v.tooShort()
 	for i, l := range v.ledgers {
 		r := l.result()
+		if n, ok := short[r.Origin]; ok && r.Finding == "" {
+			r.Finding = FindingMissing
+			r.Cause = fmt.Sprintf("this ledger ends after %d lines, and the device signed a state of %d: what came between is missing, sessions may be too (%s)", l.log.Size+1, n.Size, n.file)
+		}
 		v.follows(l, &r)
 		for _, other := range v.ledgers[:i] {
 			if l.log != nil && other.log != nil && l.log.origin == other.log.origin && !l.prefix(other) {

@@ -34,6 +34,8 @@ type copyCheck struct {
 	files map[string]int64 // every file with its size
 	known map[string]bool  // files that something signed or fixed by the format names
 
+	shown notedState // the largest state of its ledger that its tokens/ are over
+
 	device string // D
 	certs  []*x509.Certificate
 	pub    *ecdsa.PublicKey // of the device; the session log may be by another (Open.LogKey)

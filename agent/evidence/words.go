@@ -86,8 +86,11 @@ var chinese = []struct{ start, zh string }{
 	{"the file's SHA-256", "文件的摘要不是签名时的"},
 	{"more than the device may have had", "超出断电时允许的未签名量"},
 	{"this copy was sealed", "这一份以另一份清单封存"},
+	{"this ledger ends after", "台账比设备签过名的状态短：其后的内容缺失，会话也可能缺失"},
+	{"no device ledger was given", "没有设备台账，无法得知是否有整个会话被拿走：请核验整块磁盘，或连同管理端的台账副本一起核验"},
 	{"two copies of this ledger", "台账的两份说法不同"},
 	{"there is nothing to grade", "没有可评定的内容"},
+	{"the ledger ", "这份台账没有记载这次会话"}, // "… does not name this session"; the others stand before it
 }
 
 // Chinese gives the Chinese words for a cause, reason or note of a [Result], "" where there are none.
