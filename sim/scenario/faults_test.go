@@ -272,6 +272,7 @@ func faultFull(t *testing.T, relay *Relay) {
 			t.Fatal(err)
 		}
 		f.waitCleared(15*time.Second, name, "disk.full")
+		pause(1500 * time.Millisecond) // a keyframe each second: the next session's pre-roll has one, and so no gap at its start
 	}
 	id := f.Begin()
 	pause(time.Second)
