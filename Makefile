@@ -7,6 +7,9 @@ SEEDS ?= 5
 NORMAL ?= 10m
 CHAOS ?= 30m
 HIL ?= long
+# Debian sorts 0~git before any release; a release build names its own.
+VERSION ?= 0~git$(shell git log -1 --format=%cd.%h --date=format:%Y%m%d%H%M%S 2>/dev/null || echo 0)
+NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -53,7 +56,13 @@ lint: ## staticcheck
 	go tool staticcheck ./...
 
 cross: ## all programs for all boards
-	for t in arm64 arm amd64; do GOOS=linux GOARCH=$$t GOARM=7 go build -o out/$$t/ ./agent ./provisioning ./sim || exit 1; done
+	for t in arm64 arm amd64; do GOOS=linux GOARCH=$$t GOARM=7 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o out/$$t/ ./agent ./provisioning ./sim || exit 1; done
+
+deb: cross ## Debian packages of agent and office, for arm64, armhf, amd64 in out/deb
+	mkdir -p out/deb
+	for t in arm64:arm64 arm:armhf amd64:amd64; do for p in agent provisioning; do \
+		BUILT=$${t%:*} DEB_ARCH=$${t#*:} VERSION=$(VERSION) $(NFPM) package --packager deb --config $$p/package/nfpm.yaml --target out/deb/ || exit 1; \
+	done; done
 
 tools: ## install what the tests need (apt, npm)
 	@tools/install
@@ -61,4 +70,4 @@ tools: ## install what the tests need (apt, npm)
 clean: ## remove what was built
 	rm -rf bin out var
 
-.PHONY: help build run test check race fuzz bench microbench soak hil lint cross tools clean
+.PHONY: help build run test check race fuzz bench microbench soak hil lint cross deb tools clean
