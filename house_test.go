@@ -68,9 +68,10 @@ type pkg struct {
 	XTestImports []string
 }
 
-func packages(t *testing.T) []pkg {
+func packages(t *testing.T, flags ...string) []pkg {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,TestImports,XTestImports", "./...").Output()
+	args := append([]string{"list", "-json=ImportPath,Dir,GoFiles,Imports,TestImports,XTestImports"}, append(flags, "./...")...)
+	out, err := exec.Command("go", args...).Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
@@ -153,10 +154,33 @@ func banned(name, imp string) string {
 	return ""
 }
 
+// TestHILImports: the tests with the tag hil run in a guest of sim/hil, and play the other side of their devices
+// by its packages. They know no more of the tree than the driver itself does.
+func TestHILImports(t *testing.T) {
+	plain := map[string][]string{}
+	for _, p := range packages(t) {
+		plain[p.ImportPath] = append(p.TestImports, p.XTestImports...)
+	}
+	for _, p := range packages(t, "-tags=hil") {
+		name := short(p.ImportPath)
+		for _, imp := range append(p.TestImports, p.XTestImports...) {
+			switch lab := strings.HasPrefix(imp, "minglu/sim/hil"); {
+			case lab && !strings.HasPrefix(name, "sim/") && slices.Contains(plain[p.ImportPath], imp):
+				t.Errorf("tests of %s must not import %s without the tag hil: it needs a guest's kernel", name, imp)
+			case lab && !strings.HasPrefix(name, "sim/") && !strings.HasPrefix(name, "drivers/"):
+				t.Errorf("tests of %s must not import %s: only drivers are tested against kernel drivers", name, imp)
+			case !lab && strings.HasPrefix(name, "drivers/") && !slices.Contains(plain[p.ImportPath], imp) && banned(name, imp) != "":
+				t.Errorf("hil tests of %s must not import %s: %s", name, imp, banned(name, imp))
+			}
+		}
+	}
+	run(t, nil, "go", "vet", "-tags=hil", "./drivers/...", "./sim/hil/...")
+}
+
 // TestThirdPartyRowsAreUsed: a right nobody uses is a hole in the table.
 func TestThirdPartyRowsAreUsed(t *testing.T) {
 	used := map[string]bool{}
-	for _, p := range packages(t) {
+	for _, p := range packages(t, "-tags=hil") {
 		for _, imp := range append(append(p.Imports, p.TestImports...), p.XTestImports...) {
 			for _, tp := range thirdParty {
 				if imp == tp.module || strings.HasPrefix(imp, tp.module+"/") {

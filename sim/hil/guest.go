@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -19,13 +20,17 @@ import (
 
 // Options say what a guest is given.
 type Options struct {
-	Job    Job
-	Files  map[string]string // name in the share -> file of the host
-	Disks  []*Disk           // /dev/vda, /dev/vdb …
-	Stdout io.Writer         // of its programs; nil discards
-	Stderr io.Writer
-	Memory string       // "" for 1G
-	Ended  func(Result) // is called as each program ends; nil: nothing is
+	Job   Job
+	Files map[string]string // name in the share -> file of the host
+	Disks []*Disk           // /dev/vda, /dev/vdb …
+	// Modules are loaded in this order, each with those it needs before it: a name and its parameters, such as
+	// "vivid n_devs=1". Those that Debian leaves out (see modules.go) are built when first asked for.
+	Modules []string
+	QEMU    []string  // more arguments for the emulator: buses, USB devices, a watchdog, a TPM
+	Stdout  io.Writer // of its programs; nil discards
+	Stderr  io.Writer
+	Memory  string       // "" for 1G
+	Ended   func(Result) // is called as each program ends; nil: nothing is
 }
 
 // Guest is a machine that runs.
@@ -133,7 +138,7 @@ func (g *Guest) prepare(k *Kernel, o Options) ([]string, error) {
 		}()
 		args = append(args, "-chardev", fmt.Sprintf("socket,id=c%d,path=%s", i, socket), "-device", fmt.Sprintf("virtserialport,chardev=c%d,name=%s", i, p.name))
 	}
-	return args, nil
+	return append(args, o.QEMU...), nil
 }
 
 func copyTo(w io.Writer) func(io.Reader) {
@@ -144,7 +149,9 @@ func copyTo(w io.Writer) func(io.Reader) {
 }
 
 func (g *Guest) takeResults(r io.Reader, ended func(Result)) {
-	for s := bufio.NewScanner(r); s.Scan(); {
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, 8*KeepBytes) // JSON may write a byte as six
+	for s.Scan() {
 		var res Result
 		if err := json.Unmarshal(s.Bytes(), &res); err != nil {
 			res.Error = fmt.Sprintf("%v in %q", err, s.Bytes())
@@ -203,6 +210,7 @@ func (k *Kernel) initrd(o Options, dir string) (string, error) {
 	if o.Job.Network {
 		names = append(names, "virtio_net")
 	}
+	names = append(names, o.Modules...)
 	pid1, err := k.pid1()
 	if err != nil {
 		return "", err
@@ -216,11 +224,12 @@ func (k *Kernel) initrd(o Options, dir string) (string, error) {
 	var order bytes.Buffer
 	have := map[string]bool{}
 	for _, n := range names {
+		n, parameters, _ := strings.Cut(n, " ")
 		list, err := k.module(n)
 		if err != nil {
 			return "", err
 		}
-		for _, m := range list {
+		for i, m := range list {
 			if have[m] {
 				continue
 			}
@@ -231,6 +240,9 @@ func (k *Kernel) initrd(o Options, dir string) (string, error) {
 			}
 			base := filepath.Base(m)
 			files = append(files, file{"modules/" + base, plain, b})
+			if i == len(list)-1 && parameters != "" {
+				base += " " + parameters
+			}
 			order.WriteString(base + "\n")
 		}
 	}
@@ -247,8 +259,13 @@ func (k *Kernel) initrd(o Options, dir string) (string, error) {
 }
 
 // buildInit builds PID 1.
-func (k *Kernel) buildInit() ([]byte, error) {
-	name := filepath.Join(k.cache, "init")
+func buildInit() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "hil-init-")
+	if err != nil {
+		return nil, fmt.Errorf("hil: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	name := filepath.Join(dir, "init")
 	if err := Build(name, "arm64", "minglu/sim/hil/init"); err != nil {
 		return nil, err
 	}
@@ -258,8 +275,10 @@ func (k *Kernel) buildInit() ([]byte, error) {
 // Build builds a program of the tree this is called in, for arm64 or arm (version 7).
 func Build(to, arch, pkg string) error { return build(arch, "build", "-o", to, pkg) }
 
-// BuildTest builds the tests of a package.
-func BuildTest(to, arch, pkg string) error { return build(arch, "test", "-c", "-o", to, pkg) }
+// BuildTest builds the tests of a package, with those of the build tags.
+func BuildTest(to, arch, pkg string, tags ...string) error {
+	return build(arch, "test", "-c", "-tags", strings.Join(tags, ","), "-o", to, pkg)
+}
 
 func build(arch string, args ...string) error {
 	cmd := exec.Command("go", args...)

@@ -13,7 +13,6 @@ const Share = "/share"
 
 // Job is what a guest does: PID 1 reads it from job.json in the share.
 type Job struct {
-	Modules []string // files in the share, in order
 	Mounts  []Mount
 	Network bool   // 10.0.2.15, the host is 10.0.2.2
 	Work    string // a folder of the host that the guest sees at the same path; "" for none
@@ -32,6 +31,8 @@ type Program struct {
 	Dir  string // "" for /tmp
 	// Seconds after which it is killed, 0 for never.
 	Seconds int
+	// Keep puts what it says into the result too, its last [KeepBytes].
+	Keep bool
 }
 
 // Result is how a program ended.
@@ -40,4 +41,8 @@ type Result struct {
 	Status  int // 128 + signal where one killed it; 126 where it did not start
 	Seconds float64
 	Error   string `json:",omitempty"`
+	Output  string `json:",omitempty"` // see Program.Keep
 }
+
+// KeepBytes is how much of what a program says is kept.
+const KeepBytes = 256 << 10

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -23,8 +24,11 @@ import (
 // plan9 are the options of the host's folders: large messages, reads cached.
 const plan9 = "trans=virtio,version=9p2000.L,msize=262144,cache=mmap"
 
+// configfs is where chips of gpio-sim are made.
+const configfs = "/sys/kernel/config"
+
 func main() {
-	for _, m := range []struct{ kind, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}, {"tmpfs", "/run"}} {
+	for _, m := range []struct{ kind, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}, {"tmpfs", "/run"}, {"devpts", "/dev/pts"}, {"tmpfs", "/dev/shm"}} {
 		say(mount(m.kind, m.dir, m.kind, 0, ""))
 	}
 	if err := work(); err != nil {
@@ -54,6 +58,11 @@ func say(err error) {
 func work() error {
 	if err := modules("/modules"); err != nil {
 		return err
+	}
+	if _, err := os.Stat(configfs); err == nil { // a module asked for it
+		if err := mount("configfs", configfs, "configfs", 0, ""); err != nil {
+			return err
+		}
 	}
 	if err := mount("share", hil.Share, "9p", syscall.MS_RDONLY, plan9); err != nil {
 		return err
@@ -126,6 +135,11 @@ func run(p hil.Program, out, errs io.Writer) (res hil.Result) {
 		cmd.Dir = p.Dir
 	}
 	cmd.Stdout, cmd.Stderr = out, errs
+	if p.Keep {
+		var kept tail
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(&kept, out), io.MultiWriter(&kept, errs)
+		defer func() { res.Output = string(kept.b) }()
+	}
 	err := cmd.Run()
 	exit := new(exec.ExitError)
 	switch {
@@ -140,6 +154,20 @@ func run(p hil.Program, out, errs io.Writer) (res hil.Result) {
 		res.Error = err.Error()
 	}
 	return res
+}
+
+// tail keeps the end of what a program says on both of its pipes.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p...)
+	t.b = t.b[max(0, len(t.b)-hil.KeepBytes):]
+	return len(p), nil
 }
 
 func copyFile(to, from string) error {
@@ -174,13 +202,17 @@ func modules(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range strings.Fields(string(order)) {
+	for line := range strings.Lines(string(order)) {
+		name, parameters, _ := strings.Cut(strings.TrimSpace(line), " ")
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			return err
 		}
-		var none [1]byte
-		_, _, e := syscall.Syscall(finitModule, f.Fd(), uintptr(unsafe.Pointer(&none)), 0)
+		p, err := syscall.BytePtrFromString(parameters)
+		if err != nil {
+			return fmt.Errorf("module %s: parameters %q: %w", name, parameters, err)
+		}
+		_, _, e := syscall.Syscall(finitModule, f.Fd(), uintptr(unsafe.Pointer(p)), 0)
 		f.Close()
 		if e != 0 && e != syscall.EEXIST {
 			return fmt.Errorf("module %s: %w", name, e)
