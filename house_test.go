@@ -49,7 +49,7 @@ var thirdParty = []struct {
 	{"github.com/digitorus/pkcs7", []string{"agent/evidence"}, "the signature inside RFC 3161 tokens"},
 	{"github.com/eclipse/paho.mqtt.golang", []string{"agent/uplink", "provisioning/bridge"}, "MQTT is fenced in: the library loses, reorders and hangs"},
 	{"github.com/google/go-tpm", []string{"agent/identity"}, "the device key may live in a TPM 2.0"},
-	{"github.com/goccy/go-yaml", []string{"agent/config", "agent/standard", "provisioning/config"}, "configuration is read in one place of a program; a profile is a YAML file of its own"},
+	{"github.com/goccy/go-yaml", []string{"agent/config", "agent/standard", "provisioning/config", "boards"}, "configuration is read in one place of a program; a profile and a board are YAML files of their own"},
 	{"github.com/alecthomas/kong", []string{"agent", "provisioning", "sim"}, "command lines belong to main"},
 	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},
 	{"golang.org/x/crypto", []string{"agent/access", "provisioning/users"}, "password hashing"},
@@ -114,6 +114,10 @@ func banned(name, imp string) string {
 	case name == "agent/clock" || name == "agent/durable" || name == "agent/config":
 		if local && !(name == "agent/clock" && other == "agent/durable") {
 			return "leaves stand on the standard library alone, so that everything may stand on them"
+		}
+	case name == "boards":
+		if local {
+			return "facts about boards are data: they know no driver and no program"
 		}
 	case name == "drivers":
 		if local {
