@@ -22,26 +22,39 @@ const maxPassword = 1024
 
 // readPassword takes one line from standard input; at a terminal it is typed without echo.
 func readPassword(stdin io.Reader, stderr io.Writer) (string, error) {
-	if f, ok := stdin.(*os.File); ok {
-		if t, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
-			fmt.Fprint(stderr, "口令 password: ")
-			quiet := *t
-			quiet.Lflag &^= unix.ECHO
-			if err := unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, &quiet); err != nil {
-				return "", fmt.Errorf("terminal: %w", err)
-			}
-			defer func() {
-				_ = unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, t)
-				fmt.Fprintln(stderr)
-			}()
-		}
+	shown, err := hide(stdin, stderr)
+	if err != nil {
+		return "", err
 	}
+	defer shown()
 	line, err := bufio.NewReader(io.LimitReader(stdin, maxPassword)).ReadString('\n')
 	line = strings.TrimRight(line, "\r\n")
 	if line == "" {
 		return "", fmt.Errorf("no password on standard input: %w", err)
 	}
 	return line, nil
+}
+
+// hide keeps what is typed at a terminal from being shown, until shown is called.
+func hide(stdin io.Reader, prompt io.Writer) (shown func(), err error) {
+	f, ok := stdin.(*os.File)
+	if !ok {
+		return func() {}, nil
+	}
+	t, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	if err != nil {
+		return func() {}, nil // no terminal
+	}
+	fmt.Fprint(prompt, "口令 password: ")
+	quiet := *t
+	quiet.Lflag &^= unix.ECHO
+	if err := unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, &quiet); err != nil {
+		return nil, fmt.Errorf("terminal: %w", err)
+	}
+	return func() {
+		_ = unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, t)
+		fmt.Fprintln(prompt)
+	}, nil
 }
 
 // rebuild makes the catalogue anew from what the disks hold.

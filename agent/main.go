@@ -36,6 +36,7 @@ type commands struct {
 	Run struct {
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
 	} `cmd:"" help:"录制本房间，直到收到 SIGTERM 或 ctrl-C · record this room until SIGTERM or ctrl-C"`
+	Init   initCommand `cmd:"" help:"首次设置：问几个问题，写好配置，检查并试录 · first start: asks, writes the configuration, examines, records a drill"`
 	Verify struct {
 		Paths   []string      `arg:"" name:"PATH" help:"session folder, disk, or several copies of one session"`
 		Trust   string        `placeholder:"DIR" help:"trust folder: certificates (PEM) of devices or their CA, ca/ tsa/ witness/ sm2/"`
@@ -122,6 +123,8 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int
 	switch k.Command() {
 	case "run":
 		return c.run(stdout, stderr)
+	case "init":
+		return c.Init.run(stdin, stdout, stderr)
 	case "verify <PATH>":
 		return runVerify(c.Verify.Paths, c.Verify.Trust, c.Verify.Require, c.Verify.Window, c.Verify.JSON, stdout, stderr)
 	case "doctor":
