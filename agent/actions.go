@@ -201,6 +201,7 @@ func (a *agent) seal(c *current) {
 	} else {
 		a.tellSealed(c, sealed)
 		a.moment(notary.Sealed)
+		a.notary.Look(c.id)
 		a.log.Info("session sealed", "session", c.id, "media", sealed.Media, "took", sealed.Took, "manifest", sealed.Manifest, "disks", sealed.Disks)
 	}
 	if err := a.enter(c.id); err != nil {

@@ -20,7 +20,7 @@ import (
 	"minglu/agent/report"
 )
 
-// throughFile names the session up to which all have their outside proofs.
+// throughFile names the session up to which all have their outside proofs, and below it those that do not.
 const throughFile = "notary-through"
 
 // openNotary makes what gets outside proofs: from the authorities and witnesses of the configuration, and
@@ -69,8 +69,12 @@ func (a *agent) openNotary() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("state folder: %w", err)
 	}
-	o.Through = strings.TrimSpace(string(through))
-	o.SaveThrough = func(session string) error { return a.files.Replace(file, []byte(session+"\n")) }
+	if lines := strings.Fields(string(through)); len(lines) > 0 {
+		o.Through, o.Passed = lines[0], lines[1:]
+	}
+	o.SaveThrough = func(session string, passed []string) error {
+		return a.files.Replace(file, []byte(strings.Join(append([]string{session}, passed...), "\n")+"\n"))
+	}
 	a.notary = notary.New(o)
 	return nil
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,8 +25,10 @@ type Anchor struct {
 
 // anchors are the anchors of the generation, by size.
 type anchors struct {
-	mu   sync.Mutex // guards list
-	list []Anchor
+	mu    sync.Mutex // guards what follows
+	list  []Anchor
+	floor int64 // of the last ThinAnchors: 0 none yet
+	keep  int   // keepNewest
 }
 
 const anchorsFolder = "anchors"
@@ -84,10 +87,12 @@ func (l *Ledger) addCosigs(size int64, cosigs []string) error {
 	return l.files.Replace(l.anchorFile(size, cosigFile), []byte(all))
 }
 
+func bySize(a Anchor, size int64) int { return cmp.Compare(a.Size, size) }
+
 func (x *anchors) put(a Anchor) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	i, have := slices.BinarySearchFunc(x.list, a.Size, func(a Anchor, size int64) int { return int(min(max(a.Size-size, -1), 1)) })
+	i, have := slices.BinarySearchFunc(x.list, a.Size, bySize)
 	if !have {
 		x.list = slices.Insert(x.list, i, a)
 		return
@@ -100,7 +105,7 @@ func (x *anchors) put(a Anchor) {
 func (l *Ledger) Anchors(from int64) []Anchor {
 	l.anchors.mu.Lock()
 	defer l.anchors.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(l.anchors.list, from, func(a Anchor, size int64) int { return int(min(max(a.Size-size, -1), 1)) })
+	i, _ := slices.BinarySearchFunc(l.anchors.list, from, bySize)
 	return slices.Clone(l.anchors.list[i:])
 }
 
@@ -145,8 +150,17 @@ func (l *Ledger) optional(size int64, kind string) ([]byte, error) {
 	return b, nil
 }
 
+// anchorOf is what the name of a file of proofs says.
+func anchorOf(name string) (Anchor, bool) {
+	kind := filepath.Ext(name)
+	size, err := strconv.ParseInt(strings.TrimSuffix(name, kind), 10, 64)
+	ok := err == nil && name == anchorName(size, kind) && (kind == tokenFile || kind == cosigFile)
+	return Anchor{size, kind == tokenFile, kind == cosigFile}, ok
+}
+
 // findAnchors lists what is there at a start.
 func (l *Ledger) findAnchors() error {
+	l.anchors.keep = keepNewest
 	entries, err := os.ReadDir(filepath.Dir(l.anchorFile(0, noteFile)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -155,10 +169,8 @@ func (l *Ledger) findAnchors() error {
 		return err
 	}
 	for _, e := range entries {
-		kind := filepath.Ext(e.Name())
-		size, err := strconv.ParseInt(strings.TrimSuffix(e.Name(), kind), 10, 64)
-		if err == nil && e.Name() == anchorName(size, kind) && (kind == tokenFile || kind == cosigFile) {
-			l.anchors.put(Anchor{size, kind == tokenFile, kind == cosigFile})
+		if a, ok := anchorOf(e.Name()); ok {
+			l.anchors.put(a)
 		}
 	}
 	return nil
@@ -188,21 +200,32 @@ func (c *Copy) SyncAnchors(most int) (all bool, err error) {
 		have[n] = true
 	}
 	for _, n := range slices.Backward(names) {
+		put := files.CreateSame
 		if have[n] {
-			continue
+			if filepath.Ext(n) != cosigFile || !grew(filepath.Join(from, n), filepath.Join(to, n)) {
+				continue
+			}
+			put = files.Replace // a witness answered later
 		}
 		if most--; most < 0 {
 			return false, nil
 		}
 		b, err := l.files.ReadFile(filepath.Join(from, n))
 		if err == nil {
-			err = files.CreateSame(filepath.Join(to, n), b)
+			err = put(filepath.Join(to, n), b)
 		}
 		if err != nil {
 			return false, fmt.Errorf("ledger: copy: anchor: %w", err)
 		}
 	}
-	return true, nil
+	return true, c.thin(files, to, there)
+}
+
+// grew reports whether a file of cosignatures, to which lines are only added, is longer than its copy.
+func grew(master, copied string) bool {
+	m, err := os.Stat(master)
+	c, cerr := os.Stat(copied)
+	return err == nil && cerr == nil && m.Size() > c.Size()
 }
 
 // readNames lists a folder in order; one that is not there is empty.

@@ -60,7 +60,7 @@ func BenchmarkHour(b *testing.B) {
 		if err := w.l.Sealed(id, "m", "p"); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := w.n.lookThrough(b.Context(), &looks{finished: map[string]finish{}, newest: -1}); err != nil {
+		if _, _, err := w.n.lookThrough(b.Context(), &looks{finished: map[string]finish{}, newest: -1}); err != nil {
 			b.Fatal(err)
 		}
 		w.mu.Lock()

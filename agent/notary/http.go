@@ -11,13 +11,18 @@ import (
 	"strings"
 )
 
-// HTTPAuthority is an authority at an address (RFC 3161 3.4). A user and password in it are sent.
+// nameOf is an address as the log may show it: passwords stand before the host, keys in the query.
+func nameOf(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+// HTTPAuthority is an authority at an address (RFC 3161 3.4). A user and password in it are sent, and never told.
 func HTTPAuthority(address string, client *http.Client) (Authority, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
 		return Authority{}, errors.New("notary: the address of a time-stamping authority is no URL") // it may hold a password
 	}
-	return Authority{Name: u.Redacted(), Ask: func(ctx context.Context, request []byte) ([]byte, error) {
+	return Authority{Name: nameOf(u), Ask: func(ctx context.Context, request []byte) ([]byte, error) {
 		status, kind, body, err := post(ctx, client, address, "application/timestamp-query", request)
 		switch {
 		case err != nil:
@@ -38,7 +43,7 @@ func HTTPWitness(address string, client *http.Client) (WitnessAt, error) {
 		return WitnessAt{}, errors.New("notary: the address of a witness is no URL")
 	}
 	to := u.JoinPath("add-checkpoint").String()
-	return WitnessAt{Name: u.Redacted(), Add: func(ctx context.Context, body []byte) (int, string, []byte, error) {
+	return WitnessAt{Name: nameOf(u), Add: func(ctx context.Context, body []byte) (int, string, []byte, error) {
 		return post(ctx, client, to, "text/plain; charset=utf-8", body)
 	}}, nil
 }
@@ -46,10 +51,13 @@ func HTTPWitness(address string, client *http.Client) (WitnessAt, error) {
 func post(ctx context.Context, client *http.Client, to, kind string, body []byte) (status int, answered string, answer []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {
-		return 0, "", nil, err
+		return 0, "", nil, errors.New("the address is no URL")
 	}
 	req.Header.Set("Content-Type", kind)
 	res, err := client.Do(req)
+	if why := (*url.Error)(nil); errors.As(err, &why) { // it quotes the address with its query
+		return 0, "", nil, why.Err
+	}
 	if err != nil {
 		return 0, "", nil, err
 	}

@@ -63,7 +63,11 @@ const (
 	lateAfter   = 24 * time.Hour   // without any token, though some are to be had: a fault (the window of grade 2)
 	maxReply    = 64 << 10         // bytes of a reply
 	maxCosigs   = 8                // lines kept for one checkpoint
+	owesEvery   = 5 * time.Minute  // between two requests for what sealed sessions lack
 	maxOwed     = 512              // sealed sessions looked after at a time
+	maxPassed   = 4096             // remembered of those that lack something and were passed by
+	passedStep  = 128              // of them looked at at a time
+	stopGrace   = 3 * time.Second  // a system call on a dead disk cannot be interrupted
 	chunkLines  = 500              // of the ledger, in one message to the office
 	chunkBytes  = 96 << 10         // of them
 	chunkRetry  = 30 * time.Second // for the office to say that it has them
@@ -105,6 +109,8 @@ type Ledger interface {
 	ReadAnchor(size int64) (note string, token []byte, cosigs []string, err error)
 	// EachAnchor tells of what is kept for checkpoints of at least a size, smallest first, until f returns false.
 	EachAnchor(from int64, f func(size int64, token, cosig bool) bool)
+	// ThinAnchors takes away old ones below a size that nothing needs any more.
+	ThinAnchors(before int64) error
 }
 
 // Sessions are the sealed sessions on the disks. Its methods are called from one goroutine and may block
@@ -156,9 +162,10 @@ type Options struct {
 	Fault     func(code string, on bool) // MUST NOT block; may be called often with the same
 	Now       func() clock.Reading
 
-	// Through is the session up to which all have their proofs, noted at each change; "" none.
+	// Through is the session up to which all have their proofs but those Passed, noted at each change; "" none.
 	Through     string
-	SaveThrough func(session string) error
+	Passed      []string
+	SaveThrough func(through string, passed []string) error
 	Log         *slog.Logger // nil: slog.Default
 }
 
@@ -195,6 +202,8 @@ type Notary struct {
 	mu     sync.Mutex // guards what follows
 	plan   plan
 	asked  int64    // size of the checkpoint that waits for the office's answer, 0 none
+	off    job      // tokens, cosignatures: whoever could give them says that they are not set up to
+	anew   bool     // somebody was set up: sessions that were finished without may get more
 	relook bool     // anchors grew: sessions finished a moment ago may get more
 	look   []string // sessions to be looked at whatever Through says
 	online bool
@@ -242,15 +251,32 @@ func digest(b []byte) string {
 	return hex.EncodeToString(d[:])
 }
 
-// Run asks for proofs until ctx ends and returns its cause once all it started has ended. Call it once.
+// Run asks for proofs until ctx ends and returns its cause once all it started has ended. Of a disk that hangs
+// the goroutine that waits for it is left behind after a moment. Call it once.
 func (n *Notary) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { n.rounds(ctx) })
-	wg.Go(func() { n.deliver(ctx) })
+	delivered := make(chan struct{})
+	go func() {
+		defer close(delivered)
+		n.deliver(ctx)
+	}()
 	if n.o.Office != nil && n.o.Witness {
 		wg.Go(func() { n.feedLines(ctx) })
 	}
 	wg.Wait()
+	select {
+	case <-delivered:
+		return context.Cause(ctx)
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(stopGrace)
+	defer grace.Stop()
+	select {
+	case <-delivered:
+	case <-grace.C:
+		n.o.Log.Error("a disk hangs: proofs may be missing in sealed sessions until the next start")
+	}
 	return context.Cause(ctx)
 }
 
@@ -272,7 +298,8 @@ func (n *Notary) Moment(m Moment) {
 	}
 }
 
-// Look makes the notary look at sealed sessions again: one was sealed by a repair, a disk came back.
+// Look makes the notary look at sealed sessions again: one was sealed just now, maybe days after it began, or
+// by a repair; a disk came back.
 func (n *Notary) Look(sessions ...string) {
 	n.mu.Lock()
 	n.look = append(n.look, sessions...)

@@ -20,6 +20,19 @@ type plan struct {
 
 	cosigRetry time.Duration // not before
 	cosigWait  time.Duration // the last back-off
+	retry      time.Duration // nothing is asked before: what came could not be kept
+	retryWait  time.Duration
+
+	lacks    job           // what sealed sessions lack
+	owesNext time.Duration // before which it is not asked for again
+}
+
+// outcome is what became of a job.
+type outcome struct {
+	token, cosig bool
+	away         bool // no witness can be reached until [plan.back]
+	unwanted     bool // no witness is one
+	failed       bool // the device's own memory failed: whatever is asked for now could not be kept
 }
 
 // job is one round: one checkpoint, shown to whom it says.
@@ -53,8 +66,19 @@ func (p *plan) next(up, tsaRetry time.Duration, recording bool) (j job, wait tim
 	if up-p.shown >= showEvery {
 		p.show, p.shown = p.witnesses, up
 	}
+	if p.lacks != (job{}) && up >= p.owesNext {
+		p.token, p.cosig = p.token || p.lacks.token, p.cosig || p.lacks.cosig
+		p.lacks, p.owesNext = job{}, up+owesEvery
+	}
 	wait = min(p.wished+tokenEvery, p.shown+showEvery) - up
 	later := func(at time.Duration) { wait = min(wait, max(at-up, 0)) }
+	if p.lacks != (job{}) {
+		later(p.owesNext)
+	}
+	if up < p.retry {
+		later(p.retry)
+		return job{}, max(wait, time.Millisecond)
+	}
 	if p.token {
 		if j.token = up >= tsaRetry; !j.token {
 			later(tsaRetry)
@@ -79,46 +103,55 @@ func (p *plan) next(up, tsaRetry time.Duration, recording bool) (j job, wait tim
 func (p *plan) begin(j job) {
 	p.flying = j
 	if j.token {
-		p.token = false
+		p.token, p.lacks.token = false, false
 	}
 	if j.cosig {
 		p.show = false
 	}
 	if j.named {
-		p.cosig = false
+		p.cosig, p.lacks.cosig = false, false
 	}
 }
 
 // never is when somebody is asked again who cannot be reached: what ends that calls back.
 const never = time.Duration(1<<63 - 1)
 
-// done takes the outcome of a job. What failed is wished again. away says that no witness can be reached
-// until [plan.back].
-func (p *plan) done(j job, gotToken, gotCosig, away bool, up time.Duration) {
+// done takes the outcome of a job. What failed is wished again.
+func (p *plan) done(j job, o outcome, up time.Duration) {
 	p.flying = job{}
-	if j.token && !gotToken {
+	if o.failed {
+		p.retryWait = backoff(p.retryWait)
+		p.retry = up + p.jitter(p.retryWait)
+	} else {
+		p.retry, p.retryWait = 0, 0
+	}
+	if j.token && !o.token {
 		p.token = true
 	}
 	if !j.cosig {
 		return
 	}
-	if gotCosig {
+	if o.cosig {
 		p.cosigRetry, p.cosigWait = 0, 0
 		return
 	}
 	p.show, p.cosig = true, p.cosig || j.named
-	if away {
+	switch {
+	case o.away:
 		p.cosigRetry = never
-		return
+	case o.unwanted:
+		p.cosigRetry = up + unwanted
+	default:
+		p.cosigWait = backoff(p.cosigWait)
+		p.cosigRetry = up + p.jitter(p.cosigWait)
 	}
-	p.cosigWait = backoff(p.cosigWait)
-	p.cosigRetry = up + p.jitter(p.cosigWait)
 }
 
-// owes wishes for proofs that a sealed session lacks, unless they are on their way.
+// owes wishes for proofs that a sealed session lacks, unless they are on their way. Whatever a session
+// lacks although it was got, this asks for it no more often than each owesEvery.
 func (p *plan) owes(token, cosig bool) {
-	p.token = p.token || token && p.tokens && !p.flying.token
-	p.cosig = p.cosig || cosig && p.witnesses && !p.flying.named
+	p.lacks.token = p.lacks.token || token && p.tokens && !p.flying.token
+	p.lacks.cosig = p.lacks.cosig || cosig && p.witnesses && !p.flying.named
 }
 
 func backoff(last time.Duration) time.Duration { return min(max(2*last, backoffMin), backoffMax) }

@@ -57,18 +57,18 @@ func TestPlanOutcome(t *testing.T) {
 	}
 	j := next(time.Hour)
 	p.moment(time.Hour + 1) // while it is done
-	p.done(j, true, true, false, time.Hour+2)
+	p.done(j, outcome{token: true, cosig: true}, time.Hour+2)
 	if j = next(time.Hour + 3); j != (job{true, true, true}) {
 		t.Errorf("a moment during a round is lost: %+v", j)
 	}
 	p.owes(true, true)
-	p.done(j, true, true, false, time.Hour+4)
+	p.done(j, outcome{token: true, cosig: true}, time.Hour+4)
 	if j = next(time.Hour + 5); j != (job{}) {
 		t.Errorf("what a session lacked was on its way: %+v", j)
 	}
 	p.owes(true, true)
 	j = next(time.Hour + 6)
-	p.done(j, false, false, false, time.Hour+7)
+	p.done(j, outcome{}, time.Hour+7)
 	if j, wait := p.next(time.Hour+8, never, false); j != (job{}) || wait != backoffMin-1 {
 		t.Errorf("after a failure: %+v, %v", j, wait)
 	}
@@ -82,12 +82,32 @@ func TestPlanOutcome(t *testing.T) {
 	if last != backoffMax {
 		t.Errorf("the longest wait is %v", last)
 	}
-	p.done(j, true, false, true, 2*time.Hour)
+	p.done(j, outcome{token: true, away: true}, 2*time.Hour)
 	if j = next(3 * time.Hour); j.cosig {
 		t.Errorf("nobody can be reached: %+v", j)
 	}
 	p.back()
 	if j = next(3*time.Hour + 1); !j.named {
 		t.Errorf("back again: %+v", j)
+	}
+}
+
+// TestOwesIsNoLoop: a session that lacks something although it was got is asked for at an interval.
+func TestOwesIsNoLoop(t *testing.T) {
+	p := plan{tokens: true, witnesses: true, jitter: func(d time.Duration) time.Duration { return d }, wished: time.Hour, shown: time.Hour}
+	rounds, up := 0, time.Hour
+	for up < 2*time.Hour-time.Second {
+		p.owes(true, true)
+		j, wait := p.next(up, 0, false)
+		if j != (job{}) {
+			rounds++
+			p.begin(j)
+			p.done(j, outcome{token: true, cosig: true}, up)
+			continue
+		}
+		up += min(wait, time.Minute)
+	}
+	if rounds != 12 {
+		t.Errorf("%d rounds in an hour, want one each five minutes", rounds)
 	}
 }

@@ -132,11 +132,13 @@ func (n *Notary) round(ctx context.Context, j job) {
 	if err != nil {
 		n.failed("ledger", err)
 	}
-	up := n.o.Now().Up
+	up, off := n.o.Now().Up, job{token: n.tsa.off(), cosig: n.witnessesOff()}
 	n.mu.Lock()
-	n.plan.done(j, gotToken, gotCosig, !n.online && len(n.o.Witnesses) == 0, up)
+	n.plan.done(j, outcome{token: gotToken, cosig: gotCosig, away: !n.online && len(n.o.Witnesses) == 0, unwanted: off.cosig, failed: err != nil}, up)
+	anew := n.off.token && !off.token || n.off.cosig && !off.cosig
+	n.anew, n.off = n.anew || anew, off
 	n.mu.Unlock()
-	if gotToken || j.named && gotCosig {
+	if gotToken || j.named && gotCosig || anew {
 		wake(n.wakeOwed)
 	}
 }
@@ -203,7 +205,7 @@ func (n *Notary) keep(ck evidence.Checkpoint, t token, cosigs []string) error {
 	err := n.o.Ledger.SaveAnchor(ck.Size, ck.Note(), t.der, cosigs)
 	if errors.Is(err, fs.ErrExist) {
 		// Kept before a cut or an error that came before it was named: what stands there is named now.
-		err = n.recall(ck, &t, &cosigs)
+		cosigs, err = n.recall(ck, &t, cosigs)
 	}
 	if err != nil {
 		return err
@@ -232,21 +234,26 @@ func (n *Notary) keep(ck evidence.Checkpoint, t token, cosigs []string) error {
 	return nil
 }
 
-// recall takes the proofs that stand for the checkpoint in the place of those just got.
-func (n *Notary) recall(ck evidence.Checkpoint, t *token, cosigs *[]string) error {
-	note, der, lines, err := n.o.Ledger.ReadAnchor(ck.Size)
+// recall takes the token that stands for the checkpoint in the place of the one just got, and adds the
+// cosignatures to those that stand. It returns all that stand, if any were got.
+func (n *Notary) recall(ck evidence.Checkpoint, t *token, cosigs []string) ([]string, error) {
+	note, der, _, err := n.o.Ledger.ReadAnchor(ck.Size)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if note != ck.Note() {
-		return fmt.Errorf("notary: the anchor at %d is over another checkpoint", ck.Size)
+		return nil, fmt.Errorf("notary: the anchor at %d is over another checkpoint", ck.Size)
 	}
 	if t.der != nil && der != nil {
 		t.der = der
 		t.info.SHA256 = digest(der)
 	}
-	if len(*cosigs) > 0 && len(lines) > 0 {
-		*cosigs = lines
+	if len(cosigs) == 0 {
+		return nil, nil
 	}
-	return nil
+	if err := n.o.Ledger.SaveAnchor(ck.Size, note, nil, cosigs); err != nil {
+		return nil, err
+	}
+	_, _, cosigs, err = n.o.Ledger.ReadAnchor(ck.Size)
+	return cosigs, err
 }

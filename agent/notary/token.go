@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,10 +62,11 @@ type authority struct {
 	Authority
 	retry time.Duration // uptime before which it is not asked
 	wait  time.Duration // the last back-off
+	off   bool          // its last answer was that it is none (errUnwanted)
 }
 
 // errUnwanted: it is no use to ask again soon.
-var errUnwanted = errors.New("has no time-stamping authority to ask")
+var errUnwanted = errors.New("it is not set up to give any")
 
 // errOffline: there is no connection; the next one ends the wait.
 var errOffline = errors.New("no connection to the office")
@@ -78,6 +80,13 @@ func (t *authorities) retryAt() time.Duration {
 		at = min(at, a.retry)
 	}
 	return at
+}
+
+// off reports whether whoever can be asked says that there is no authority.
+func (t *authorities) off() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.list) > 0 && !slices.ContainsFunc(t.list, func(a authority) bool { return !a.off })
 }
 
 // back forgets failures: the network is there again.
@@ -121,9 +130,9 @@ func (t *authorities) get(ctx context.Context, imprint [sha256.Size]byte) (token
 func (a *authority) note(err error, up time.Duration, jitter func(time.Duration) time.Duration) {
 	switch {
 	case err == nil:
-		a.retry, a.wait = 0, 0
+		a.retry, a.wait, a.off = 0, 0, false
 	case errors.Is(err, errUnwanted):
-		a.retry = up + unwanted
+		a.retry, a.off = up+unwanted, true
 	case errors.Is(err, errOffline):
 		a.retry = never
 	default:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ type witness struct {
 	name string
 	show func(ctx context.Context, ck evidence.Checkpoint, old int64, proof []evidence.Hash) (answer, error)
 	old  int64
+	off  bool // its last answer was that it is none (errUnwanted)
 }
 
 // answer is what a witness says: lines, or the state it holds.
@@ -52,7 +54,11 @@ func (n *Notary) cosign(ctx context.Context, ck evidence.Checkpoint) ([]string, 
 	var wg sync.WaitGroup
 	for i, w := range n.witnesses {
 		wg.Go(func() {
-			if got[i], errs[i] = n.cosignBy(ctx, w, ck); errs[i] != nil {
+			got[i], errs[i] = n.cosignBy(ctx, w, ck)
+			if errs[i] == nil || errors.Is(errs[i], errUnwanted) {
+				w.off = errs[i] != nil
+			}
+			if errs[i] != nil {
 				errs[i] = fmt.Errorf("%s: %w", w.name, errs[i])
 			}
 		})
@@ -73,6 +79,11 @@ func (n *Notary) cosign(ctx context.Context, ck evidence.Checkpoint) ([]string, 
 		n.failed("witness", err)
 	}
 	return lines[:min(len(lines), maxCosigs)], nil
+}
+
+// witnessesOff reports whether no witness is set up to be one.
+func (n *Notary) witnessesOff() bool {
+	return len(n.witnesses) > 0 && !slices.ContainsFunc(n.witnesses, func(w *witness) bool { return !w.off })
 }
 
 // cosignBy shows the checkpoint to one witness. What the witness turns out to hold is tried once more

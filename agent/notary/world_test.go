@@ -58,8 +58,11 @@ type world struct {
 	sessions map[string]map[string][]byte
 	faults   map[string]bool
 	through  string
+	passed   []string
 	clock    time.Duration // error of the clock
 	writes   int
+	broken   map[string]bool // sessions on a bad spot of the disk
+	hang     chan struct{}   // reading waits until it is closed
 }
 
 // office is a witness that keeps lines and relays time-stamp requests.
@@ -109,10 +112,10 @@ func newWorld(t testing.TB) *world {
 		Append:    func(line any) error { _, err := w.l.Append(line); return err },
 		Named:     func(a evidence.Anchor) { w.mu.Lock(); defer w.mu.Unlock(); w.named = append(w.named, a) },
 		Fault:     func(code string, on bool) { w.mu.Lock(); defer w.mu.Unlock(); w.faults[code] = on },
-		SaveThrough: func(s string) error {
+		SaveThrough: func(s string, passed []string) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.through = s
+			w.through, w.passed = s, slices.Clone(passed)
 			return nil
 		},
 		Log: slog.New(slog.DiscardHandler),
@@ -152,7 +155,7 @@ func (w *world) start() (opened ledger.Opened) {
 		w.t.Fatal(err)
 	}
 	o := w.opts
-	o.Ledger, o.Through = w.l, w.through
+	o.Ledger, o.Through, o.Passed = w.l, w.through, w.passed
 	w.n = New(o)
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop, w.done = stop, make(chan error, 1)
@@ -310,6 +313,15 @@ func (s sessions) Sealed(after string, n int) (ids []string, err error) {
 func (s sessions) Read(id, file string) ([]byte, error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
+	if s.w.hang != nil {
+		c := s.w.hang
+		s.w.mu.Unlock()
+		<-c
+		s.w.mu.Lock()
+	}
+	if file == tokenFile && s.w.broken[id] {
+		return nil, errors.New("input/output error")
+	}
 	if b, ok := s.w.sessions[id][file]; ok {
 		return b, nil
 	}
