@@ -160,7 +160,6 @@ func anchorOf(name string) (Anchor, bool) {
 
 // findAnchors lists what is there at a start.
 func (l *Ledger) findAnchors() error {
-	l.anchors.keep = keepNewest
 	entries, err := os.ReadDir(filepath.Dir(l.anchorFile(0, noteFile)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

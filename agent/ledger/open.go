@@ -50,7 +50,7 @@ func Open(o Options) (*Ledger, Opened, error) {
 		o.Log = slog.Default()
 	}
 	files := durable.Files{Layer: o.Layer, Tmp: filepath.Join(folder(o.State), "tmp")}
-	l := &Ledger{o: o, files: files}
+	l := &Ledger{o: o, files: files, anchors: anchors{keep: keepNewest}}
 	if err := errors.Join(files.Mkdir(files.Tmp), files.Sweep()); err != nil {
 		return nil, Opened{}, fmt.Errorf("ledger: %w", err)
 	}
