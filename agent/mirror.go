@@ -177,9 +177,11 @@ func (a *agent) onCopies(r mirror.Report) {
 		lacking[c.Dir] = true
 	}
 	for _, dir := range a.cfg.Storage.Disks {
-		a.loop.Fault("copy.incomplete", a.diskName(dir), lacking[dir])
+		if lacking[dir] || r.Whole { // a look that was broken off says nothing of the rest
+			a.loop.Fault("copy.incomplete", a.diskName(dir), lacking[dir])
+		}
 	}
-	if r.Done {
+	if r.Whole {
 		for id := range a.foreign {
 			if !slices.ContainsFunc(r.Foreign, func(c mirror.Copy) bool { return c.Session == id }) {
 				a.loop.Fault("copy.foreign", id, false)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"minglu/agent/clock"
+	"minglu/agent/config"
+	"minglu/agent/doctor"
 	"minglu/agent/durable"
 	"minglu/agent/evidence"
 	"minglu/agent/identity"
@@ -39,10 +42,8 @@ func (c *rotateCommand) run(stdout, stderr io.Writer) int {
 		return fail(err)
 	}
 	defer lock.Close()
-	for _, disk := range cfg.Storage.Disks {
-		if open, err := unsealedOn(disk); err != nil || open != "" {
-			return fail(fmt.Errorf("会话 %s 尚未封存，须由原密钥封存；请先启动 minglu-agent run 完成修复 / session %s on %s is not sealed, and only the key so far can seal it: let minglu-agent run repair it first: %w", open, open, disk, err))
-		}
+	if err := allSealed(cfg); err != nil {
+		return fail(err)
 	}
 	files := durable.In(filepath.Join(cfg.State, tmpFolder))
 	build, err := time.Parse(time.RFC3339, buildDate)
@@ -82,6 +83,26 @@ func (c *rotateCommand) run(stdout, stderr io.Writer) int {
 	fmt.Fprintf(stdout, "密钥已更换，设备号不变 · another key, the same device: minglu:%s\n", next.D)
 	return exitGood
 }
+
+// allSealed fails unless every session is sealed that the key so far must seal. A disk that is away may hold one.
+func allSealed(cfg *config.Config) error {
+	known := knownDisks(cfg.State)
+	for _, dir := range cfg.Storage.Disks {
+		if id, err := doctor.ReadDiskID(dir); known[dir] != "" && id != known[dir] {
+			return fmt.Errorf("磁盘 %s 不在：其中可能有尚未封存的会话，须由原密钥封存；请先接回磁盘，确已不存在的请从 storage.disks 中去掉 / the disk of %s is away, and a session on it may not be sealed, which only the key so far can do: bring the disk back first, or take it out of storage.disks if it is gone for good (%w)",
+				dir, dir, cmp.Or(err, errOtherDisk))
+		}
+		switch open, err := unsealedOn(dir); {
+		case err != nil:
+			return fmt.Errorf("磁盘 %s 无法读取 / the disk of %s cannot be read: %w", dir, dir, err)
+		case open != "":
+			return fmt.Errorf("会话 %s 尚未封存，须由原密钥封存；请先启动 minglu-agent run 完成修复 / session %s on %s is not sealed, and only the key so far can seal it: let minglu-agent run repair it first", open, open, dir)
+		}
+	}
+	return nil
+}
+
+var errOtherDisk = errors.New("another disk is in its folder")
 
 // unsealedOn names a session on a disk that has no seal yet.
 func unsealedOn(disk string) (string, error) {

@@ -172,8 +172,11 @@ func (k *Keeper) Look(ctx context.Context) {
 	}
 	if err == nil && k.o.Lists != nil {
 		var crl, root []byte
-		if errors.Join(call(ctx, id.Office.API, t, http.MethodGet, report.PathCRL, nil, &crl), call(ctx, id.Office.API, t, http.MethodGet, report.PathRoot, nil, &root)) == nil {
+		lerr := errors.Join(call(ctx, id.Office.API, t, http.MethodGet, report.PathCRL, nil, &crl), call(ctx, id.Office.API, t, http.MethodGet, report.PathRoot, nil, &root))
+		if lerr == nil {
 			k.o.Lists(crl, root)
+		} else {
+			k.o.Log.Warn("the office's revocation lists are not renewed", "err", lerr)
 		}
 	}
 }

@@ -65,6 +65,10 @@ func officeTLS(root func([]*x509.Certificate) *x509.Certificate, certs []tls.Cer
 		}}
 }
 
+// maxLists is how long revocation lists may be, some 50 bytes for each certificate ever revoked: what a verifier
+// reads of a file of the trust folder.
+const maxLists = 1 << 20
+
 // call does one request of the device API. A refusal is of type *report.EnrolRefusal.
 func call(ctx context.Context, office string, t *tls.Config, method, path string, body, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callWithin)
@@ -92,8 +96,12 @@ func call(ctx context.Context, office string, t *tls.Config, method, path string
 		return fmt.Errorf("office %s: %w", office, err)
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, report.MaxEnrol+1))
-	if err != nil || len(b) > report.MaxEnrol {
+	most := int64(report.MaxEnrol)
+	if path == report.PathCRL {
+		most = maxLists
+	}
+	b, err := io.ReadAll(io.LimitReader(res.Body, most+1))
+	if err != nil || int64(len(b)) > most {
 		return fmt.Errorf("office %s: its answer is cut or too long: %w", office, err)
 	}
 	if res.StatusCode != http.StatusOK {

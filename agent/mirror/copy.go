@@ -84,10 +84,10 @@ func (m *Mirror) check(ctx context.Context, r *Report, j *job, f *folder, bad ma
 	}
 	if j.right[f.disk.ID] = true; len(j.right) == len(j.copies) {
 		stamp := ""
-		for _, f := range j.copies {
+		for _, f := range j.all {
 			stamp += f.stamp()
 		}
-		m.seen[stamp] = true
+		m.seen[stamp] = j.foreign
 		for _, f := range j.copies {
 			for name := range f.files {
 				delete(m.sound, m.key(j, f, name))

@@ -98,6 +98,7 @@ type Report struct {
 	Completed []Copy // by this pass
 	Checked   int64  // bytes read and found right by this pass
 	Waiting   bool   // the pass stopped because the disks are needed
+	Whole     bool   // all sessions were looked at: what is not said here is not so
 	Done      bool   // the pass is over
 }
 
@@ -107,7 +108,7 @@ type Mirror struct {
 	kick chan struct{}
 
 	pass  sync.Mutex        // held during a pass; guards what follows
-	seen  map[string]bool   // stamps of sessions whose copies were read and are the same
+	seen  map[string][]Copy // by stamps of sessions whose copies were read and are the same: those that are foreign
 	sound map[string]string // stamps of files found right in a session whose check is not over, by disk/session/file
 	next  time.Time         // before which nothing more may be read or written
 
@@ -153,7 +154,7 @@ func New(o Options) (*Mirror, error) {
 	if o.Every == 0 {
 		o.Every = DefaultEvery
 	}
-	return &Mirror{o: o, kick: make(chan struct{}, 1), seen: make(map[string]bool), sound: make(map[string]string)}, nil
+	return &Mirror{o: o, kick: make(chan struct{}, 1), seen: make(map[string][]Copy), sound: make(map[string]string)}, nil
 }
 
 // Kick asks for a pass soon: a disk is back, a session was sealed. Does not block.

@@ -326,6 +326,51 @@ func TestSecondPassIsCheap(t *testing.T) {
 	}
 }
 
+// TestForeignCopyIsReadOnce: a session of which one copy tells another story is not read again in each pass, and
+// is reported in each.
+func TestForeignCopyIsReadOnce(t *testing.T) {
+	a, b := disk(t, "a", session), disk(t, "b", session)
+	log := read(t, at(b, session, "log.jsonl"))
+	write(t, at(b, session, "log.jsonl"), append([]byte("{}\n"), log...))
+	l := &durabletest.Layer{}
+	m, err := mirror.New(mirror.Options{Disks: func() []mirror.Disk { return []mirror.Disk{a, b} }, Rate: fast, Floor: 1, Layer: l})
+	must(t, err)
+	if r := m.Pass(t.Context()); len(r.Foreign) != 1 || r.Checked == 0 {
+		t.Errorf("first pass: %+v", r)
+	}
+	before := len(l.Ops())
+	if r := m.Pass(t.Context()); len(r.Foreign) != 1 || r.Sessions != 1 || r.Checked != 0 {
+		t.Errorf("second pass: %+v", r)
+	}
+	for _, op := range l.Ops()[before:] {
+		if op.Verb != "readdir" && filepath.Base(op.Name) != "disk.json" {
+			t.Errorf("%s %s", op.Verb, op.Name)
+		}
+	}
+	write(t, at(b, session, "log.jsonl"), append(log, 0)) // a torn tail
+	if r := m.Pass(t.Context()); len(r.Foreign) != 0 || len(r.Completed) != 1 {
+		t.Errorf("a change is not noticed: %+v", r)
+	}
+}
+
+// TestBrokenOffIsNotWhole: a pass that stops while it lists does not say that it saw all.
+func TestBrokenOffIsNotWhole(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	a, b := disk(t, "a", session, cut), disk(t, "b", session)
+	o := mirror.Options{Disks: func() []mirror.Disk { return []mirror.Disk{a, b} }, Rate: fast, Floor: 1}
+	m, err := mirror.New(o)
+	must(t, err)
+	if r := m.Look(ctx); !r.Whole || !r.Done {
+		t.Errorf("a whole look: %+v", r)
+	}
+	o.InUse = func(string) bool { stop(); return false }
+	m, err = mirror.New(o)
+	must(t, err)
+	if r := m.Look(ctx); r.Whole || !r.Done {
+		t.Errorf("broken off: %+v", r)
+	}
+}
+
 // TestCutAtEachStep: the power fails at each operation, with each loss of what was not synced. What is
 // then on disk b is never a half file under a final name, and the next pass makes it whole.
 func TestCutAtEachStep(t *testing.T) {

@@ -17,7 +17,9 @@ import (
 // job is one session with copies that are not known to be complete and right.
 type job struct {
 	session string
-	copies  []*folder // on each disk, those that are not there too
+	all     []*folder // on each disk, those that are not there too
+	copies  []*folder // of them those that tell the same story
+	foreign []Copy    // the others
 	good    *good
 	lacking []*folder
 	right   map[string]bool // disks whose copy was read and is right
@@ -51,6 +53,7 @@ func (m *Mirror) run(ctx context.Context, write bool) Report {
 	defer m.pass.Unlock()
 	r := &Report{}
 	jobs, check := m.survey(ctx, r, write)
+	r.Whole = ctx.Err() == nil && !r.Waiting
 	if write {
 		m.tell(r)
 		m.work(ctx, r, jobs, check)
@@ -91,7 +94,7 @@ func (m *Mirror) survey(ctx context.Context, r *Report, deep bool) (jobs, check 
 			}
 		}
 	}
-	fresh := make(map[string]bool)
+	fresh := make(map[string][]Copy)
 	for _, id := range slices.Sorted(maps.Keys(ids)) {
 		if ctx.Err() != nil {
 			break
@@ -109,7 +112,7 @@ func (m *Mirror) survey(ctx context.Context, r *Report, deep bool) (jobs, check 
 		}
 		switch {
 		case j == nil && stamp != "":
-			fresh[stamp] = true
+			fresh[stamp] = m.seen[stamp]
 		case j != nil && len(j.lacking) > 0:
 			jobs = append(jobs, j)
 		case j != nil:
@@ -146,16 +149,20 @@ func (m *Mirror) look(ctx context.Context, disks []Disk, id string, r *Report, d
 		if err != nil {
 			return nil, "", fmt.Errorf("disk %s: %w", d.Dir, err)
 		}
-		j.copies = append(j.copies, f)
+		j.all = append(j.all, f)
 		stamp += f.stamp()
 	}
-	if m.seen[stamp] {
+	if foreign, ok := m.seen[stamp]; ok {
 		r.Sessions++
+		r.Foreign = append(r.Foreign, foreign...)
 		return nil, stamp, nil
 	}
+	j.copies = slices.Clone(j.all)
+	known := len(r.Foreign)
 	if err := m.judge(ctx, j, r, deep); err != nil || j.good == nil {
 		return nil, "", err
 	}
+	j.foreign = slices.Clone(r.Foreign[known:])
 	r.Sessions++
 	for _, f := range j.copies {
 		why, missing := f.lacks(j.good)
