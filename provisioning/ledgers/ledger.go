@@ -23,6 +23,7 @@ type ledger struct {
 
 	mu     sync.Mutex // guards what follows
 	loaded bool
+	gone   bool // forgotten: another stands in its place
 	tree   evidence.Tree
 	bytes  int64
 	signs  []evidence.Sign // the newest sign lines, oldest first

@@ -79,7 +79,7 @@ func (s *Store) Append(origin string, from int64, lines []string) (have int64, e
 	if err != nil {
 		return 0, fmt.Errorf("ledgers: %w", err)
 	}
-	defer l.mu.Unlock()
+	defer s.done(l)
 	have = l.tree.Size()
 	if err := l.append(s, from, lines); err != nil {
 		return have, fmt.Errorf("ledgers: %s: %w", origin, err)
@@ -93,7 +93,7 @@ func (s *Store) Have(origin string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("ledgers: %w", err)
 	}
-	defer l.mu.Unlock()
+	defer s.done(l)
 	return l.tree.Size(), nil
 }
 
@@ -103,7 +103,7 @@ func (s *Store) Proof(origin string, from, to int64) ([]evidence.Hash, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ledgers: %w", err)
 	}
-	defer l.mu.Unlock()
+	defer s.done(l)
 	if to > l.tree.Size() {
 		return nil, fmt.Errorf("ledgers: %s: %d lines are kept, a proof over %d was asked for", origin, l.tree.Size(), to)
 	}
@@ -135,7 +135,7 @@ func (s *Store) SignedRoot(origin string, size int64) (root string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	defer l.mu.Unlock()
+	defer s.done(l)
 	for _, sign := range l.signs {
 		if sign.Size == size {
 			return sign.Root, true
@@ -175,19 +175,36 @@ func (s *Store) of(origin string) (*ledger, error) {
 	if len(s.o.Keys(device)) == 0 {
 		return nil, fmt.Errorf("%s: %w", device, ErrUnknown)
 	}
-	s.mu.Lock()
-	l := s.ledgers[origin]
-	if l == nil {
-		l = &ledger{origin: origin, device: device, path: filepath.Join(s.o.Dir, device, generation, "log.jsonl")}
-		s.ledgers[origin] = l
+	for {
+		s.mu.Lock()
+		l := s.ledgers[origin]
+		if l == nil {
+			l = &ledger{origin: origin, device: device, path: filepath.Join(s.o.Dir, device, generation, "log.jsonl")}
+			s.ledgers[origin] = l
+		}
+		s.mu.Unlock()
+		l.mu.Lock()
+		if l.gone { // while this waited for it
+			l.mu.Unlock()
+			continue
+		}
+		if err := l.load(s); err != nil {
+			s.done(l)
+			return nil, err
+		}
+		return l, nil
 	}
-	s.mu.Unlock()
-	l.mu.Lock()
-	if err := l.load(s); err != nil {
-		l.mu.Unlock()
-		return nil, err
+}
+
+// done lets a ledger go. One of which nothing is kept is forgotten: a device may ask after any number of them.
+func (s *Store) done(l *ledger) {
+	if l.tree.Size() == 0 {
+		l.gone = true
+		s.mu.Lock()
+		delete(s.ledgers, l.origin)
+		s.mu.Unlock()
 	}
-	return l, nil
+	l.mu.Unlock()
 }
 
 func splitOrigin(origin string) (device, generation string, ok bool) {

@@ -6,10 +6,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -235,5 +237,44 @@ func TestTornAppend(t *testing.T) {
 		if have, err := s.Append(b.l.Origin(), have, all[have:]); err != nil || have != int64(len(all)) {
 			t.Errorf("behind %q: sent again: %d, %v", torn, have, err)
 		}
+	}
+}
+
+// TestInventedLedgersAreForgotten: a device may ask after ledgers that are not there without filling the memory.
+func TestInventedLedgersAreForgotten(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(Options{Dir: t.TempDir(), Keys: func(string) []*ecdsa.PublicKey { return []*ecdsa.PublicKey{&key.PublicKey} }, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBoard(t, key)
+	b.grow(3)
+	lines, err := b.l.ReadLines(0, 100, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for i := range 200 {
+				origin := evidence.LedgerOrigin(b.device(), fmt.Sprintf("%016x", i))
+				if n, err := s.Have(origin); n != 0 || err != nil {
+					t.Errorf("Have() = %d, %v", n, err)
+				}
+				if _, err := s.Append(origin, 0, []string{"{}"}); err == nil {
+					t.Error("an unsigned line is no ledger")
+				}
+				if _, err := s.Append(b.l.Origin(), 0, lines); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n, err := s.Have(b.l.Origin()); len(s.ledgers) != 1 || n < 4 || err != nil {
+		t.Errorf("%d ledgers in memory, %d lines of the real one, %v", len(s.ledgers), n, err)
 	}
 }

@@ -128,8 +128,12 @@ func (r *Relay) Receive(device string, k report.Kind, payload []byte) error {
 	return nil
 }
 
-// imprintOf reads a TimeStampReq (RFC 3161 2.4.1) and wants no more of it than a token over a SHA-256
-// digest: no policy, no extensions.
+// maxNonce is for authorities that refuse longer ones.
+const maxNonce = 128 // bits
+
+// imprintOf reads a TimeStampReq (RFC 3161 2.4.1) and wants no more of it than a token with certificates over
+// a SHA-256 digest: no policy, no extensions. What an authority may refuse, or answer with a token that
+// nobody can check, is refused here: it would look like the authority's fault.
 func imprintOf(der []byte) (imprint [32]byte, err error) {
 	var q struct {
 		Version int
@@ -147,8 +151,18 @@ func imprintOf(der []byte) (imprint [32]byte, err error) {
 	switch {
 	case err != nil:
 		return imprint, fmt.Errorf("no time-stamp request: %w", err)
+	case !q.CertReq:
+		return imprint, errors.New("a time-stamp request without certReq: its token could not be checked")
+	case q.Nonce != nil && (q.Nonce.Sign() < 0 || q.Nonce.BitLen() > maxNonce):
+		return imprint, fmt.Errorf("a nonce that is negative or longer than %d bits", maxNonce)
 	case len(rest) > 0 || q.Version != 1 || !q.Imprint.Algorithm.Algorithm.Equal(asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}) || len(q.Imprint.Hashed) != len(imprint):
 		return imprint, errors.New("no time-stamp request over a SHA-256 digest")
+	}
+	if p := q.Imprint.Algorithm.Parameters; len(p.FullBytes) > 0 && !bytes.Equal(p.FullBytes, asn1.NullBytes) {
+		return imprint, errors.New("a time-stamp request whose digest has parameters")
+	}
+	if again, err := asn1.Marshal(q); err != nil || !bytes.Equal(again, der) { // encoding/asn1 passes over what follows in a sequence
+		return imprint, errors.New("a time-stamp request with more in it than digest, nonce and certReq")
 	}
 	return [32]byte(q.Imprint.Hashed), nil
 }
@@ -256,13 +270,17 @@ func HTTP(address string, client *http.Client) (Authority, error) {
 	if err != nil || u.Host == "" {
 		return Authority{}, errors.New("relay: the address of a time-stamping authority is no URL") // it may hold a password
 	}
-	return Authority{Name: u.Redacted(), Ask: func(ctx context.Context, request []byte) ([]byte, error) {
+	name := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String() // a password stands before the host, a key in the query
+	return Authority{Name: name, Ask: func(ctx context.Context, request []byte) ([]byte, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(request))
 		if err != nil {
-			return nil, err
+			return nil, errors.New("the address is no URL")
 		}
 		req.Header.Set("Content-Type", "application/timestamp-query")
 		res, err := client.Do(req)
+		if why := (*url.Error)(nil); errors.As(err, &why) { // it quotes the address with its query
+			return nil, why.Err
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -251,5 +252,58 @@ func TestHTTP(t *testing.T) {
 	}
 	if _, err := HTTP("tsa.example", http.DefaultClient); err == nil {
 		t.Error("an address without scheme is accepted")
+	}
+}
+
+// TestAskersFault: a request that no authority can answer well is refused here, and no authority is left alone
+// for it by all rooms.
+func TestAskersFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, a := authority(t, "one")
+		r, s := running(t, Options{Authorities: []Authority{a}, Roots: []*x509.Certificate{server.Root()}})
+		request := func(o timestamp.RequestOptions) []byte {
+			t.Helper()
+			o.Hash = crypto.SHA256
+			q, err := timestamp.CreateRequest(strings.NewReader("x"), &o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return q
+		}
+		good := timestamp.RequestOptions{Certificates: true, Nonce: big.NewInt(7)}
+		policy, long, bare := good, good, good
+		policy.TSAPolicyOID = asn1.ObjectIdentifier{1, 2, 3}
+		long.Nonce = new(big.Int).Lsh(big.NewInt(1), 1000)
+		bare.Certificates = false
+		for rule, der := range map[string][]byte{"without certificates": request(bare), "a policy": request(policy), "a nonce of 1000 bits": request(long)} {
+			if err := r.Receive("room-9", report.KindTimestamp, message(t, report.Timestamp{ID: "bad", Request: base64.StdEncoding.EncodeToString(der)})); err == nil {
+				t.Errorf("%s: no error", rule)
+			}
+			synctest.Wait()
+			if got := s.take(); len(got) != 1 || got[0] != "room-9 bad refused" {
+				t.Errorf("%s: %q", rule, got)
+			}
+			if err := r.Receive("room-1", report.KindTimestamp, message(t, report.Timestamp{ID: "good", Request: base64.StdEncoding.EncodeToString(request(good))})); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			if got := s.take(); len(got) != 1 || got[0] != "room-1 good reply" {
+				t.Errorf("another room after %s: %q", rule, got)
+			}
+		}
+	})
+}
+
+// TestAddressIsNotTold: an authority's address may hold a key.
+func TestAddressIsNotTold(t *testing.T) {
+	web := httptest.NewServer(http.NotFoundHandler())
+	web.Close()
+	a, err := HTTP(strings.Replace(web.URL, "http://", "http://user:word@", 1)+"/tsa?key=hush", &http.Client{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = a.Ask(t.Context(), nil)
+	if told := fmt.Sprint(a.Name, err); err == nil || strings.Contains(told, "hush") || strings.Contains(told, "user") || !strings.Contains(told, "/tsa") {
+		t.Errorf("told: %s", told)
 	}
 }

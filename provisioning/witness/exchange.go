@@ -59,13 +59,13 @@ func (x *Exchange) own(device, origin string) error {
 // checkpoint cosigns, or says why not.
 func (x *Exchange) checkpoint(device string, m report.Checkpoint) error {
 	answer := report.Cosignature{V: 1, Origin: m.Origin, Size: m.Size, Lines: []string{}}
-	err := x.own(device, m.Origin)
+	if err := x.own(device, m.Origin); err != nil {
+		return x.foreign(device, answer, err)
+	}
+	line, err := x.add(m)
 	if err == nil {
-		var line string
-		if line, err = x.add(m); err == nil {
-			answer.Lines = append(answer.Lines, line)
-			x.Outside.offer(device, m.Origin, m.Size, m.Note)
-		}
+		answer.Lines = append(answer.Lines, line)
+		x.Outside.offer(device, m.Origin, m.Size, m.Note)
 	}
 	answer.Refused, answer.Conflict = refusedAs(err)
 	var no *Refusal
@@ -78,6 +78,12 @@ func (x *Exchange) checkpoint(device string, m report.Checkpoint) error {
 	}
 	answer.HaveLines, _ = x.Lines.Have(m.Origin)
 	return errors.Join(x.answer(device, answer), alarming(err))
+}
+
+// foreign answers who speaks for another device, without a look at what is kept of that one.
+func (x *Exchange) foreign(device string, answer report.Cosignature, err error) error {
+	answer.Refused = "foreign"
+	return errors.Join(x.answer(device, answer), err)
 }
 
 func (x *Exchange) add(m report.Checkpoint) (string, error) {
@@ -102,8 +108,6 @@ func refusedAs(err error) (word string, conflict bool) {
 	switch {
 	case err == nil:
 		return "", false
-	case errors.Is(err, errForeign):
-		return "foreign", false
 	case errors.Is(err, ErrFrozen):
 		return "read-only", false
 	case !errors.As(err, &no):
@@ -140,10 +144,10 @@ func alarming(err error) error {
 func (x *Exchange) lines(device string, m report.Ledger) error {
 	answer := report.Cosignature{V: 1, Origin: m.Origin, Lines: []string{}}
 	err := x.own(device, m.Origin)
-	if err == nil {
-		answer.HaveLines, err = x.Lines.Append(m.Origin, m.From, m.Lines)
-	}
 	if err != nil {
+		return x.foreign(device, answer, err)
+	}
+	if answer.HaveLines, err = x.Lines.Append(m.Origin, m.From, m.Lines); err != nil {
 		answer.Refused = "lines"
 	}
 	id, _ := deviceOf(m.Origin)

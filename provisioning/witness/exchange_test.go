@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -158,6 +159,21 @@ func TestExchange(t *testing.T) {
 	}
 	if a, err = o.send(t, "room-3", h, "line", 0, 12); err != nil || a.HaveLines != 12 || a.Size != 0 {
 		t.Errorf("lines: %+v, %v", a, err)
+	}
+	known := len(r.Witness.devices)
+	if a, err = o.send(t, "room-4", h, "line", 0, 12); !errors.Is(err, errForeign) || a.Refused != "foreign" || a.Held != nil || a.HaveLines != 0 {
+		t.Errorf("lines of another device's ledger: %+v, %v", a, err)
+	}
+	if a, err = o.show(t, "room-4", h, 9, 20); !errors.Is(err, errForeign) || a.Refused != "foreign" || a.Held != nil || a.HaveLines != 0 {
+		t.Errorf("what is kept of another device is told: %+v, %v", a, err)
+	}
+	invented := report.Ledger{V: 1, Device: "room-4", T: start, Origin: "minglu/" + strings.Repeat("a", 32) + "/" + strings.Repeat("b", 16), Lines: []string{"{}"}}
+	if b, err := json.Marshal(invented); err != nil || !errors.Is(o.Receive("room-4", report.KindLedger, b), errForeign) {
+		t.Error("an invented ledger is nobody's")
+	}
+	<-o.answers
+	if len(r.Witness.devices) != known {
+		t.Errorf("%d devices are remembered, %d before one was invented", len(r.Witness.devices), known)
 	}
 	if a, err = o.send(t, "room-3", h, "line", 20, 22); err == nil || a.HaveLines != 12 || a.Refused != "lines" {
 		t.Errorf("lines behind a hole: %+v, %v", a, err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -214,6 +215,9 @@ func post(ctx context.Context, c *http.Client, w OutsideWitness, r Request) (lin
 	}
 	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
 	res, err := c.Do(req)
+	if why := (*url.Error)(nil); errors.As(err, &why) { // it quotes the address, which may hold a key
+		return "", 0, why.Err
+	}
 	if err != nil {
 		return "", 0, err
 	}
