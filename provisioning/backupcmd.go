@@ -23,27 +23,39 @@ const (
 	inBackupDevices = "devices.json"
 )
 
-// places are what a backup of an office holds, by its names there.
-func places(cfg *config.Config, file string) map[string]string {
-	m := map[string]string{inBackupState: cfg.State, inBackupConfig: file}
-	for name, path := range map[string]string{inBackupUsers: cfg.Users, inBackupDevices: cfg.Devices} {
-		if rel, err := filepath.Rel(cfg.State, path); err != nil || !filepath.IsLocal(rel) {
-			m[name] = path // kept elsewhere
+// places are what a backup of an office holds, by its names there: the state, office.yaml, and each file that
+// names, without which the office would not serve. named are the last.
+func places(cfg *config.Config, file string) (own, named map[string]string) {
+	own, named = map[string]string{inBackupState: cfg.State, inBackupConfig: file}, map[string]string{}
+	elsewhere := func(to map[string]string, name, path string) {
+		if rel, err := filepath.Rel(cfg.State, path); path != "" && (err != nil || !filepath.IsLocal(rel)) {
+			to[name] = path
 		}
 	}
+	elsewhere(own, inBackupUsers, cfg.Users)
+	elsewhere(own, inBackupDevices, cfg.Devices)
 	for name, t := range map[string]*config.TLS{"web": cfg.Web.TLS, "mqtt": cfg.MQTT.TLS} {
 		if t != nil {
-			m[name+".crt"], m[name+".key"] = t.Cert, t.Key
+			elsewhere(named, name+".crt", t.Cert)
+			elsewhere(named, name+".key", t.Key)
 		}
 	}
-	return m
+	elsewhere(named, "mqtt-ca.pem", cfg.MQTT.CA)
+	for i, root := range cfg.Timestamp.Roots {
+		elsewhere(named, fmt.Sprintf("timestamp-root-%d.pem", i+1), root)
+	}
+	return own, named
 }
 
 // makeBackup copies the office into one file, while it runs or not.
 func makeBackup(ctx context.Context, cfg *config.Config, file, to string, stdout io.Writer) error {
 	var sources []backup.Source
-	for name, path := range places(cfg, file) {
-		sources = append(sources, backup.Source{Name: name, Path: path})
+	own, named := places(cfg, file)
+	for name, path := range own {
+		sources = append(sources, backup.Source{Name: name, Path: path, Needed: name == inBackupState || name == inBackupConfig})
+	}
+	for name, path := range named {
+		sources = append(sources, backup.Source{Name: name, Path: path, Needed: true})
 	}
 	if err := backup.Write(ctx, to, sources, time.Now()); err != nil {
 		return err
@@ -63,8 +75,17 @@ func restore(ctx context.Context, file, from string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	to := places(cfg, file)
+	to, named := places(cfg, file)
 	delete(to, inBackupConfig) // the one that is there says where everything goes
+	for name, path := range named {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			to[name] = path
+			continue
+		}
+		if _, err := fmt.Fprintf(stdout, "%s 已存在，保持不变 · is there already and stays as it is\n", path); err != nil {
+			return err
+		}
+	}
 	made, err := backup.Restore(ctx, from, to)
 	if err != nil {
 		return err

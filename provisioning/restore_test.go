@@ -7,13 +7,17 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"log/slog"
+	"math/big"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"minglu/agent/evidence"
 	"minglu/provisioning/ca"
@@ -24,7 +28,8 @@ import (
 // TestBackupAndRestore copies an office while it runs, builds it again where nothing is, and finds what it
 // knew: users, authority, witness. The restored witness cosigns nothing until a person has confirmed it.
 func TestBackupAndRestore(t *testing.T) {
-	file := write(t, demo)
+	file := write(t, strings.Replace(demo, "auth: none", "auth: none, tls: {cert: web.crt, key: web.key}", 1)+"timestamp: {urls: [\"http://127.0.0.1:1/\"], roots: [tsa-root.pem]}\n")
+	beside(t, filepath.Dir(file))
 	phrase := filepath.Join(t.TempDir(), "phrase")
 	if err := os.WriteFile(phrase, []byte("correct horse battery\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -78,6 +83,29 @@ func TestBackupAndRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{"web.crt", "web.key", "tsa-root.pem"} { // the backup alone is enough to serve
+		was, err := os.ReadFile(filepath.Join(filepath.Dir(cfg.Web.TLS.Cert), name))
+		got, gerr := os.ReadFile(filepath.Join(filepath.Dir(file), name))
+		if err != nil || gerr != nil || string(got) != string(was) {
+			t.Errorf("%s: %v, %v", name, err, gerr)
+		}
+	}
+	ctx, stop = context.WithCancel(t.Context())
+	open = make(chan struct{})
+	go func() {
+		ended <- serve(ctx, again, slog.New(slog.DiscardHandler), func(string, string) { close(open) })
+	}()
+	select {
+	case <-open:
+		stop()
+		err = <-ended
+	case err = <-ended:
+		stop()
+		t.Error("the restored office does not serve")
+	}
+	if err != nil {
+		t.Error(err)
+	}
 	if users, err := os.ReadFile(again.Users); err != nil || !strings.Contains(string(users), `"li"`) {
 		t.Errorf("users: %s %v", users, err)
 	}
@@ -93,6 +121,31 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	if _, same, _ := do(t, "", "witness", "vkey", "--config", file); vkey == "" || same != vkey {
 		t.Errorf("the restored witness is %q, before it was %q", same, vkey)
+	}
+}
+
+// beside makes the files that office.yaml names: a certificate with its key, and a root.
+func beside(t *testing.T, dir string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "office"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	cert, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	crt := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	for name, b := range map[string][]byte{"web.crt": crt, "tsa-root.pem": crt, "web.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -34,8 +34,9 @@ import (
 
 // Source is what is copied: folders and files by the names they have in the copy.
 type Source struct {
-	Name string // "state", "office.yaml"; a path with slashes
-	Path string // folder or file; one that does not exist is left out
+	Name   string // "state", "office.yaml"; a path with slashes
+	Path   string // folder or file, also by a symbolic link; one that does not exist is left out
+	Needed bool   // that it gives no file is an error
 }
 
 // index is the first entry.
@@ -58,6 +59,7 @@ const (
 	tmpFolder  = "tmp"   // of any folder copied: left out
 	lockName   = "lock"  // likewise
 	maxEntries = 1 << 20 // files in a backup
+	maxLinks   = 8       // symbolic links to folders within one another
 )
 
 // Write copies sources into a new file. It takes as long as reading them does; ctx ends it early, and
@@ -94,45 +96,12 @@ func Write(ctx context.Context, to string, sources []Source, now time.Time) (err
 // collect copies all sources below dir/copy, where nothing changes them any more.
 func collect(ctx context.Context, dir string, sources []Source) (files []entry, err error) {
 	for _, s := range sources {
-		err := filepath.WalkDir(s.Path, func(path string, d fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil // was removed meanwhile, or was never there
-			}
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				return err
-			}
-			rel, err := filepath.Rel(s.Path, path)
-			if err != nil {
-				return err
-			}
-			name := s.Name
-			if rel != "." {
-				name += "/" + filepath.ToSlash(rel)
-			}
-			switch base := d.Name(); {
-			case d.IsDir() && base == tmpFolder && rel != ".":
-				return fs.SkipDir
-			case d.IsDir():
-				return nil
-			case !d.Type().IsRegular(), base == lockName, strings.HasSuffix(base, "-wal"), strings.HasSuffix(base, "-shm"), strings.HasSuffix(base, "-journal"):
-				return nil
-			}
-			e, err := copyIn(ctx, path, filepath.Join(dir, "copy", filepath.FromSlash(name)))
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", path, err)
-			}
-			e.Name = name
-			files = append(files, e)
-			return nil
-		})
-		if err != nil {
+		before := len(files)
+		if err := walk(ctx, filepath.Join(dir, "copy"), s.Path, s.Name, maxLinks, &files); err != nil {
 			return nil, err
+		}
+		if s.Needed && len(files) == before {
+			return nil, fmt.Errorf("%s: %s gives nothing to copy: without it the office could not be built again", s.Name, s.Path)
 		}
 	}
 	if len(files) == 0 {
@@ -140,6 +109,59 @@ func collect(ctx context.Context, dir string, sources []Source) (files []entry, 
 	}
 	slices.SortFunc(files, func(a, b entry) int { return strings.Compare(a.Name, b.Name) })
 	return files, nil
+}
+
+// walk copies what is at a path, a folder or a file, to below dir under a name. Symbolic links are followed, links more
+// of them within one another: an office whose state lies on another disk is copied whole.
+func walk(ctx context.Context, dir, from, name string, links int, files *[]entry) error {
+	root, err := filepath.EvalSymlinks(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // was removed meanwhile, or was never there
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		name := name
+		if rel != "." {
+			name += "/" + filepath.ToSlash(rel)
+		}
+		switch base := d.Name(); {
+		case d.IsDir() && base == tmpFolder && rel != ".":
+			return fs.SkipDir
+		case d.IsDir():
+			return nil
+		case d.Type()&fs.ModeSymlink != 0 && links == 0:
+			return fmt.Errorf("%s: more than %d symbolic links within one another", path, maxLinks)
+		case d.Type()&fs.ModeSymlink != 0:
+			return walk(ctx, dir, path, name, links-1, files)
+		case !d.Type().IsRegular(), base == lockName, strings.HasSuffix(base, "-wal"), strings.HasSuffix(base, "-shm"), strings.HasSuffix(base, "-journal"):
+			return nil
+		}
+		e, err := copyIn(ctx, path, filepath.Join(dir, filepath.FromSlash(name)))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		e.Name = name
+		*files = append(*files, e)
+		return nil
+	})
 }
 
 // copyIn copies one file as of one moment, as far as files here are only replaced or appended to.

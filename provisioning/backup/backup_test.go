@@ -40,7 +40,7 @@ func office(t *testing.T) string {
 func TestRestoreGivesWhatWasThere(t *testing.T) {
 	state := office(t)
 	file := filepath.Join(t.TempDir(), "office.tar")
-	if err := Write(t.Context(), file, []Source{{"state", state}, {"office.yaml", "/nowhere/office.yaml"}}, made); err != nil {
+	if err := Write(t.Context(), file, []Source{{"state", state, true}, {"office.yaml", "/nowhere/office.yaml", false}}, made); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
@@ -74,7 +74,7 @@ func TestRestoreGivesWhatWasThere(t *testing.T) {
 
 func TestRestoreRefuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "office.tar")
-	if err := Write(t.Context(), file, []Source{{"state", office(t)}}, made); err != nil {
+	if err := Write(t.Context(), file, []Source{{"state", office(t), true}}, made); err != nil {
 		t.Fatal(err)
 	}
 	good, err := os.ReadFile(file)
@@ -122,10 +122,57 @@ func TestWriteNeverReplacesABackup(t *testing.T) {
 	if err := os.WriteFile(file, []byte("older"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Write(t.Context(), file, []Source{{"state", office(t)}}, made); err == nil {
+	if err := Write(t.Context(), file, []Source{{"state", office(t), true}}, made); err == nil {
 		t.Error("the older backup was replaced")
 	}
 	if got, _ := os.ReadFile(file); string(got) != "older" {
 		t.Errorf("the older backup holds %q now", got)
+	}
+}
+
+// TestLinksAreFollowed: a state folder, or a part of it, that lies on another disk is copied like any other.
+func TestLinksAreFollowed(t *testing.T) {
+	state := office(t)
+	other := filepath.Join(t.TempDir(), "disk")
+	if err := os.Rename(filepath.Join(state, "ledgers"), other); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "state")
+	for name, to := range map[string]string{link: state, filepath.Join(state, "ledgers"): other, filepath.Join(state, "nowhere"): "/nowhere/at/all"} {
+		if err := os.Symlink(to, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "office.tar")
+	if err := Write(t.Context(), file, []Source{{"state", link, true}}, made); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "state")
+	if _, err := Restore(t.Context(), file, map[string]string{"state": to}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"users.json": "{}", "ledgers/d/g/log.jsonl": "line\n"} {
+		if got, err := os.ReadFile(filepath.Join(to, name)); err != nil || string(got) != want {
+			t.Errorf("%s holds %q (%v), want %q", name, got, err, want)
+		}
+	}
+	if err := os.Symlink(".", filepath.Join(state, "round")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(t.Context(), file+"2", []Source{{"state", link, true}}, made); err == nil || !strings.Contains(err.Error(), "symbolic links") {
+		t.Errorf("a link to its own folder: %v", err)
+	}
+}
+
+// TestNothingWhereSomethingIsNeeded: a backup from which the office could not be built is none.
+func TestNothingWhereSomethingIsNeeded(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "office.tar")
+	yaml := filepath.Join(t.TempDir(), "office.yaml")
+	if err := os.WriteFile(yaml, []byte("name: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := Write(t.Context(), file, []Source{{"office.yaml", yaml, true}, {"state", t.TempDir(), true}}, made)
+	if _, there := os.Stat(file); err == nil || !strings.Contains(err.Error(), "state") || there == nil {
+		t.Errorf("an empty state: %v", err)
 	}
 }
