@@ -289,31 +289,6 @@ func (a *agent) runSpeaker(ctx context.Context) error {
 	}
 }
 
-// lampWish is what the lamp is to show, and the trigger it follows.
-type lampWish struct {
-	state   drivers.LampState
-	trigger time.Duration
-}
-
-// runLamp shows on the lamp what was asked for last; a lamp that hangs delays nothing else.
-func (a *agent) runLamp(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case w := <-a.lampWish:
-			if a.devices.lamp == nil {
-				continue
-			}
-			err := a.devices.lamp.Set(w.state)
-			a.loop.Fault("lamp.failed", "", err != nil)
-			a.mu.Lock()
-			a.lampAt, a.lampFor = clock.Uptime(), w.trigger
-			a.mu.Unlock()
-		}
-	}
-}
-
 // lampLag is how long after a trigger the lamp showed it; 0 unknown.
 func (a *agent) lampLag(trigger time.Duration) time.Duration {
 	a.mu.Lock()

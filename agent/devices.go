@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -19,6 +20,7 @@ type devices struct {
 	channels    []capture.Channel
 	inputs      map[drivers.InputKind]drivers.Input
 	lamp        drivers.Lamp
+	lights      func(context.Context) error // keeps the lamp's lines open; nil: it has none
 	thermometer drivers.Thermometer
 	speaker     drivers.Speaker
 	notice      []byte // announcement, WAV
@@ -31,7 +33,6 @@ func openDevices(cfg *config.Config, step func(time.Duration), log *slog.Logger)
 			return d, nil, err
 		}
 	}
-	d.inputs = map[drivers.InputKind]drivers.Input{}
 	for _, c := range cfg.Channels {
 		src, err := source(c, room, log.With("channel", c.ID))
 		if err != nil {
@@ -39,13 +40,8 @@ func openDevices(cfg *config.Config, step func(time.Duration), log *slog.Logger)
 		}
 		d.channels = append(d.channels, capture.Channel{ID: c.ID, Source: src})
 	}
-	for kind, in := range map[drivers.InputKind]*config.Input{drivers.Button: cfg.Inputs.Button, drivers.Door: cfg.Inputs.Door, drivers.Presence: cfg.Inputs.Presence} {
-		if in != nil && in.Sim != nil {
-			d.inputs[kind] = room.Input(kind)
-		}
-	}
-	if cfg.Lamp != nil && cfg.Lamp.Sim != nil {
-		d.lamp = room.Lamp()
+	if err := d.openRoom(cfg, room); err != nil {
+		return d, nil, err
 	}
 	if cfg.Thermometer != nil && cfg.Thermometer.Sim != nil {
 		d.thermometer = room.Thermometer()
@@ -77,8 +73,8 @@ func source(c config.Channel, room *sim.Room, log *slog.Logger) (drivers.Source,
 
 func simOptions(cfg *config.Config, step func(time.Duration)) sim.Options {
 	o := sim.Options{
-		Button: cfg.Inputs.Button != nil, Door: cfg.Inputs.Door != nil, Presence: cfg.Inputs.Presence != nil,
-		Lamp: cfg.Lamp != nil, Thermometer: cfg.Thermometer != nil, Speaker: cfg.Speaker != nil, Uptime: clock.Uptime, StepClock: step,
+		Button: simulated(cfg.Inputs.Button), Door: simulated(cfg.Inputs.Door), Presence: simulated(cfg.Inputs.Presence),
+		Lamp: cfg.Lamp != nil && cfg.Lamp.Sim != nil, Thermometer: cfg.Thermometer != nil && cfg.Thermometer.Sim != nil, Speaker: cfg.Speaker != nil, Uptime: clock.Uptime, StepClock: step,
 	}
 	for _, c := range cfg.Channels {
 		if c.Camera != nil && c.Camera.Sim != nil {
@@ -90,3 +86,5 @@ func simOptions(cfg *config.Config, step func(time.Duration)) sim.Options {
 	}
 	return o
 }
+
+func simulated(in *config.Input) bool { return in != nil && in.Sim != nil }

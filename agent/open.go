@@ -74,6 +74,7 @@ type agent struct {
 	devices  devices
 	loop     *roomLoop
 	lampWish chan lampWish
+	lampLost chan struct{} // the lamp's lines failed
 	sounds   chan sound
 	health   *health.Health
 	live     *live.Live
@@ -99,7 +100,7 @@ type agent struct {
 
 // open makes all parts in order of need. Nothing runs before Run. What was opened is closed again on error.
 func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
-	a = &agent{cfg: cfg, log: log, began: clock.Uptime(), lampWish: make(chan lampWish, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{})}
+	a = &agent{cfg: cfg, log: log, began: clock.Uptime(), lampWish: make(chan lampWish, 1), lampLost: make(chan struct{}, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{})}
 	opened := a // returning nil and an error sets a to nil
 	defer func() {
 		if err != nil {

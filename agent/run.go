@@ -16,14 +16,12 @@ import (
 	"minglu/agent/report"
 	"minglu/agent/room"
 	"minglu/agent/store"
-	"minglu/drivers"
 )
 
 // Limits of the way out: a service manager kills after more.
 const (
 	sealWithin  = 9 * time.Second  // a running session is sealed within this, or left to recovery
 	pollClimate = 10 * time.Second // the air of a room changes slowly
-	inputRetry  = 2 * time.Second  // a button that was unplugged is looked for again
 	absentWait  = 30 * time.Second // for disks, before a repair goes on without them
 	readyWithin = 5 * time.Second  // disks that have not been looked at by then count as absent
 )
@@ -94,6 +92,9 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 		g.Go(func() error { return a.runTimeServer(ctx) })
 	}
 	g.Go(func() error { return a.runLamp(ctx) })
+	if a.devices.lights != nil {
+		g.Go(func() error { return a.runLights(ctx) })
+	}
 	g.Go(func() error { return a.runMirror(ctx) })
 	if a.devices.speaker != nil {
 		g.Go(func() error { return a.runSpeaker(ctx) })
@@ -103,29 +104,6 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 	}
 	for kind, in := range a.devices.inputs {
 		g.Go(func() error { return a.runInput(ctx, kind, in) })
-	}
-}
-
-// runInput listens to an input for ever; one that fails is looked for again.
-func (a *agent) runInput(ctx context.Context, kind drivers.InputKind, in drivers.Input) error {
-	for {
-		err := in.Run(ctx, func(e drivers.InputEvent) {
-			a.loop.Fault("input.failed", string(kind), false)
-			a.loop.Input(e)
-			if e.Kind == drivers.Presence && e.On {
-				a.presence()
-			}
-		})
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		a.log.Warn("input failed", "input", kind, "err", err)
-		a.loop.Fault("input.failed", string(kind), true)
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(inputRetry):
-		}
 	}
 }
 

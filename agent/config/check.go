@@ -80,15 +80,11 @@ func (c *Config) fill(d *decoder, dir string) {
 		}
 	}
 	if d.at["room.start"] == nil {
-		for _, in := range []struct {
-			name string
-			in   *Input
-		}{{"button", c.Inputs.Button}, {"door", c.Inputs.Door}, {"presence", c.Inputs.Presence}} {
-			if in.in != nil {
-				c.Room.Start = append(c.Room.Start, in.name)
-			}
+		for _, in := range c.inputs() {
+			c.Room.Start = append(c.Room.Start, in.name)
 		}
 	}
+	c.fillWiring(d)
 	abs(&c.State, dir)
 	for i := range c.Storage.Disks {
 		abs(&c.Storage.Disks[i], dir)
@@ -343,31 +339,28 @@ func (c *Config) checkRoom(d *decoder) {
 			d.bad(key, fmt.Sprintf("未配置 inputs.%s；请配置或从 start 中删去", s), fmt.Sprintf("there is no inputs.%s: configure it or remove it from start", s))
 		}
 	}
-	for _, n := range []string{"button", "door", "presence"} {
-		if in[n] != nil {
-			c.needsOne(d, "inputs."+n, in[n].Sim != nil)
-		}
-	}
-	if c.Lamp != nil {
-		c.needsOne(d, "lamp", c.Lamp.Sim != nil)
-	}
-	if c.Thermometer != nil {
-		c.needsOne(d, "thermometer", c.Thermometer.Sim != nil)
-	}
 	if c.Speaker != nil {
-		c.needsOne(d, "speaker", c.Speaker.Sim != nil)
+		c.needsOne(d, "speaker", "", false, c.Speaker.Sim != nil)
 	}
+	c.checkWiring(d)
 	if c.Room.Limit > 0 && c.Room.LimitWarn >= c.Room.Limit {
 		d.bad("room.limit_warn", "提醒时间应短于 limit", "should be shorter than room.limit")
 	}
 }
 
-func (c *Config) needsOne(d *decoder, key string, sim bool) {
-	if !sim {
+// needsOne asks for either the real device, under the key named real ("" if there is none yet), or the simulated one.
+func (c *Config) needsOne(d *decoder, key, real string, isReal, isSim bool) {
+	switch {
+	case isReal && isSim:
+		d.bad(key, fmt.Sprintf("请只填写 %s 与 sim 之一", real), fmt.Sprintf("name only one of %s and sim", real))
+	case isReal:
+	case isSim:
+		c.simulated(d, key+".sim", true)
+	case real == "":
 		d.bad(key, "没有指明设备；请写 {sim: {}}，没有该设备则删去此键", "names no device: write {sim: {}}, or remove the key if there is none")
-		return
+	default:
+		d.bad(key, fmt.Sprintf("没有指明设备；请写 %s，没有该设备则删去此键", real), fmt.Sprintf("names no device: write %s, or remove the key if there is none", real))
 	}
-	c.simulated(d, key+".sim", true)
 }
 
 func (c *Config) checkWeb(d *decoder) {

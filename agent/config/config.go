@@ -77,6 +77,8 @@ type Config struct {
 	Lamp        *Lamp        `yaml:"lamp"`        // nil: no lamp
 	Thermometer *Thermometer `yaml:"thermometer"` // nil: none
 	Speaker     *Speaker     `yaml:"speaker"`     // nil: none, no announcement
+	Power       *Power       `yaml:"power"`       // nil: no battery
+	RTC         *RTC         `yaml:"rtc"`         // nil: none, or the kernel's own business
 	Web         Web          `yaml:"web"`
 	Live        Live         `yaml:"live"` // pictures for people who watch
 	MQTT        *MQTT        `yaml:"mqtt"` // nil: no office
@@ -167,28 +169,6 @@ type Room struct {
 	Limit        Duration `yaml:"limit"`         // longest lawful session: reaching it is a fault, not a stop; default 8h, 0s none
 	LimitWarn    Duration `yaml:"limit_warn"`    // warn this long before the limit; default 30m
 	ResumeWithin Duration `yaml:"resume_within"` // power back this soon: record on as a continuation; default 10m, 0s never
-}
-
-// Inputs are the room's buttons and sensors; nil ones are not there.
-type Inputs struct {
-	Button   *Input `yaml:"button"`
-	Door     *Input `yaml:"door"`
-	Presence *Input `yaml:"presence"`
-}
-
-// Input is one of them.
-type Input struct {
-	Sim *SimDevice `yaml:"sim"` // board sim only
-}
-
-// Lamp is the light that tells people whether they are recorded.
-type Lamp struct {
-	Sim *SimDevice `yaml:"sim"` // board sim only
-}
-
-// Thermometer measures the room's air.
-type Thermometer struct {
-	Sim *SimDevice `yaml:"sim"` // board sim only
 }
 
 // Speaker plays announcements into the room.

@@ -95,6 +95,17 @@ var errorCases = []struct{ rule, file string }{
 	{"start by what is not there", minimal + "room: {start: [door, bell]}\n"},
 	{"limits that cross", minimal + "room: {limit: 10m, limit_warn: 10m}\n"},
 	{"a lamp that is none", minimal + "lamp: {}\n"},
+	{"a lamp both real and simulated", minimal + "lamp: {sim: {}, gpio: {line: GPIO17}}\n"},
+	{"lights that make no lamp", minimal + "lamp: {gpio: {red: A, blue: B}}\n"},
+	{"two lights on one line", minimal + "lamp: {gpio: {red: A, amber: B, green: A}}\n"},
+	{"a light by number without chip", minimal + "lamp: {gpio: {line: 17}}\n"},
+	{"an input without line, bias and debounce of another kind", minimal + "inputs: {door: {gpio: {chip: c, bias: up, debounce: 5s}}}\n"},
+	{"a thermometer without bus, at another address", minimal + "thermometer: {i2c: {address: 0x76}}\n"},
+	{"a thermometer there is no driver for", minimal + "thermometer: {i2c: {bus: /dev/i2c-1, chip: bme280}}\n"},
+	{"a battery nothing is known of", minimal + "power: {i2c: {bus: /dev/i2c-1}, seal_at: 1s}\n"},
+	{"a battery full when empty", minimal + "power: {i2c: {bus: b}, shunt_mohm: 10, battery: {full_mv: 9000, empty_mv: 9000, capacity_mah: 5000}}\n"},
+	{"a clock that is none", minimal + "rtc:\n"},
+	{"a clock at another address", minimal + "rtc: {i2c: {bus: b, address: \"0x57\"}}\n"},
 	{"mqtt of another kind", minimal + "mqtt: {url: \"ftp://u:hunter2@x\"}\n"},
 	{"time-stamp service without host", minimal + "timestamp: {urls: [\"http:///x\"]}\n"},
 	{"tokens through an office there is none of", minimal + "timestamp: {via: office}\n"},
@@ -201,6 +212,10 @@ func TestAccepted(t *testing.T) {
 		"localhost":                      minimal + "web: {listen: \"localhost:0\", auth: none}\n",
 		"IPv6 loopback":                  minimal + "web: {listen: \"[::1]:80\"}\n",
 		"all addresses with tls":         minimal + "web: {listen: \":8443\", tls: {cert: c, key: k}}\n",
+		"a lamp on a line":               minimal + "lamp: {gpio: {line: GPIO17}}\n",
+		"a lamp by number":               minimal + "lamp: {gpio: {chip: gpio0, line: 17}}\n",
+		"a lamp of colours":              minimal + "lamp: {gpio: {red: A, green: B, blue: C}}\n",
+		"a thermometer":                  minimal + "thermometer: {i2c: {bus: /dev/i2c-1}}\n",
 		"no limit":                       minimal + "room: {limit: 0s, limit_warn: 30m}\n",
 		"mqtt":                           minimal + "mqtt: {url: \"mqtts://office.example:8883\"}\n",
 		"JSON is YAML too":               `{"device": {"name": "r", "room": "r"}, "board": "sim", "channels": [{"id": "a", "microphone": {"sim": {}}}], "storage": {"disks": ["a"]}}`,
@@ -228,6 +243,11 @@ func TestExampleLoadsAndNamesEveryKey(t *testing.T) {
 	}
 	d := decoder{file: "example", at: map[string]*token.Position{}, wrong: map[string]bool{}}
 	d.parse([]byte(Example()), &Config{})
+	real := realDevices(Example())
+	d.parse([]byte(real), &Config{})
+	if _, err := Parse("agent.yaml", []byte(strings.Replace(minimal+real, "board: sim", "board: generic", 1))); !onlySimulated(err) {
+		t.Errorf("the example's real devices: %v", err)
+	}
 	for _, key := range allKeys(reflect.TypeFor[Config](), "") {
 		found := false
 		for at := range d.at {
@@ -237,6 +257,23 @@ func TestExampleLoadsAndNamesEveryKey(t *testing.T) {
 			t.Errorf("example.yaml does not show %s", key)
 		}
 	}
+}
+
+// realDevices are the lines of the example that begin with # and no space: devices a simulated room has not.
+func realDevices(example string) string {
+	var b strings.Builder
+	for l := range strings.Lines(example) {
+		if rest, is := strings.CutPrefix(l, "#"); is && (!strings.HasPrefix(rest, " ") || strings.HasPrefix(rest, "  ")) {
+			b.WriteString(rest)
+		}
+	}
+	return b.String()
+}
+
+// onlySimulated says that nothing is wrong but the simulated camera of the minimal file.
+func onlySimulated(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && len(e.Problems) == 1 && e.Problems[0].Key == "channels[0].camera.sim"
 }
 
 // plain is a key path without indices.

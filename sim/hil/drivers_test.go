@@ -26,6 +26,9 @@ type driver struct {
 var drivers = []driver{
 	{pkg: "sim/hil/gpiosim", rig: "lines", short: true},
 	{pkg: "sim/hil/i2cchip", rig: "lines", short: true},
+	{pkg: "drivers/gpioline", rig: "lines", short: true},
+	{pkg: "drivers/input", rig: "lines", short: true},
+	{pkg: "drivers/lamp", rig: "lines", short: true},
 }
 
 // driverSeconds is how long the hil tests of a package may take.
