@@ -109,7 +109,7 @@ func (a *agent) startSession(x room.Open) {
 		Session: id, Log: log, Zero: zero, Trigger: st.Started, Certs: own.Certs(), Key: a.id.Key, SM2: own.SM2PEM, Extras: own.SealExtras,
 		Open: evidence.Open{
 			Origin: origin, SKey: key.SKey, SKeySig: key.SKeySig, Boot: a.boot, Body: body, Trigger: string(x.By), SW: buildVersion(),
-			Device: evidence.Device{ID: a.id.D, Name: a.cfg.Device.Name, Room: a.cfg.Device.Room, Board: a.cfg.Board, SW: buildVersion(), TPM: a.id.TPM},
+			Device: evidence.Device{ID: a.id.D, Name: a.cfg.Device.Name, Room: a.cfg.Device.Room, Board: a.board, SW: buildVersion(), TPM: a.id.TPM},
 			Config: a.cfg.Digest(), Ledger: a.ledger.Ref(), Token: a.tokenAtOpen(), Continues: x.Continues,
 		},
 	}

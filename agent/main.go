@@ -49,7 +49,8 @@ type commands struct {
 		JSON   bool   `help:"print the findings as JSON"`
 		Repair bool   `help:"seal interrupted sessions, complete copies, rebuild the catalogue; only while the agent is stopped"`
 	} `cmd:"" help:"检查本机并说明如何处理 · examine this room's parts, say what is wrong and what to do; measure the disks"`
-	Adopt struct {
+	Devices devicesCommand `cmd:"" help:"列出本机的摄像机、麦克风、GPIO 线、总线、磁盘等及其配置写法 · list what hangs on this machine and how agent.yaml calls it"`
+	Adopt   struct {
 		Disk   string `arg:"" name:"DISK" help:"folder in which the dead board's disk is mounted, best read-only"`
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
 	} `cmd:"" help:"接管另一台设备的磁盘（只读）· take in the disk of another device, read-only"`
@@ -129,6 +130,8 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int
 		return runVerify(c.Verify.Paths, c.Verify.Trust, c.Verify.Require, c.Verify.Window, c.Verify.JSON, stdout, stderr)
 	case "doctor":
 		return c.doctor(stdout, stderr)
+	case "devices":
+		return c.Devices.run(stdout, stderr)
 	case "adopt <DISK>":
 		return c.adopt(stdout, stderr)
 	case "lost <SESSION>":

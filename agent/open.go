@@ -55,6 +55,7 @@ type agent struct {
 	layer    *durable.Counting
 	files    durable.Files // of the state folder
 	boot     string
+	board    string        // the name of what was recognised, or as configured
 	began    time.Duration // uptime at which the agent started
 	clock    *clock.Clock
 	id       *identity.Identity // its keys and name; for its certificates ask identity()
@@ -109,6 +110,9 @@ func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 	}()
 	if a.boot, err = clock.BootID(); err != nil {
 		return nil, err
+	}
+	if a.board, err = recognise(cfg, log); err != nil {
+		return nil, &usageError{err}
 	}
 	if err := a.openState(); err != nil {
 		return nil, err

@@ -130,7 +130,7 @@ func (a *agent) snapshot() web.State {
 	w := web.State{
 		State: shownState(st), Since: now.T.Add(st.Since - now.Up), Room: a.cfg.Device.Room, Device: a.cfg.Device.Name, Kind: a.cfg.Device.Kind, Body: a.body(),
 		Can: can(st), Clock: clockState(now), Channels: a.channelStates(), Disks: a.diskStates(), Faults: a.shownFaults(), Lamp: string(st.Lamp),
-		Board: a.cfg.Board, Sim: a.sim != nil, Version: buildVersion(),
+		Board: a.board, Sim: a.sim != nil, Version: buildVersion(),
 	}
 	if c := a.running(); c != nil {
 		w.Session = c.shown(string(st.Phase), now.Up)
