@@ -22,7 +22,7 @@ func recognise(cfg *config.Config, log *slog.Logger) (string, error) {
 		return cfg.Board, nil
 	case anyBoard:
 		return boards.Generic(runtime.GOARCH).Name, nil
-	case boardAuto:
+	case boardAuto, "":
 		b, seen := boards.Detect(boards.Running{FS: os.DirFS("/proc/device-tree")}, runtime.GOARCH)
 		log.Info("board", "name", b.Name, "model", seen.Model, "compatible", strings.Join(seen.Compatible, " "))
 		return b.Name, nil
