@@ -73,6 +73,9 @@ const (
 // ErrNone means that there is no authority in the folder yet.
 var ErrNone = errors.New("there is no certification authority yet: run minglu-provisioning ca init --config office.yaml")
 
+// ErrDamaged means that bytes in the middle of the log are not what was signed. Nothing is issued or revoked then.
+var ErrDamaged = errors.New("the authority's log is damaged, and nothing is issued or revoked until it is whole again")
+
 // Options of [Init] and [Open].
 type Options struct {
 	Dir string           // the authority's folder
@@ -106,9 +109,12 @@ type CA struct {
 	s      *state
 	looked time.Time
 	server *serverCert
+	broken error // of type ErrDamaged: s holds what can still be read
 }
 
-// Open reads the authority. It returns ErrNone if there is none.
+// Open reads the authority. It returns ErrNone if there is none. One whose log is damaged opens all the same:
+// it judges certificates by all that can still be read, and answers everything else with [ErrDamaged]
+// until the log is put back.
 func Open(o Options) (*CA, error) {
 	o.defaults()
 	c := &CA{o: o, files: durable.Files{Tmp: filepath.Join(o.Dir, tmpFolder), Perm: 0o600}}
@@ -118,7 +124,10 @@ func Open(o Options) (*CA, error) {
 	err := c.load()
 	if err == nil {
 		c.s = newState(c.origin)
-		err = c.change(func() error { return nil })
+		if err = c.change(func() error { return nil }); errors.Is(err, ErrDamaged) {
+			o.Log.Error("ca: nothing is issued or revoked until this is mended", "err", err)
+			err = nil
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ca: %w", err)
@@ -234,15 +243,29 @@ func (c *CA) change(do func() error) error {
 	if err := errors.Join(c.files.Mkdir(c.files.Tmp), c.files.Sweep()); err != nil {
 		return err
 	}
-	if err := c.follow(true); err != nil {
+	known := c.s
+	if c.broken != nil { // has it been put back?
+		c.s = newState(c.origin)
+	}
+	err = c.follow(true)
+	if errors.Is(err, ErrDamaged) && c.broken == nil {
+		c.salvage()
+	} else if err != nil && c.broken != nil {
+		c.s = known
+	}
+	if err != nil {
+		if errors.Is(err, ErrDamaged) {
+			c.broken = err
+		}
 		return err
 	}
+	c.broken = nil
 	return do()
 }
 
 // current is the state, at most a second old. The caller does not change it, and holds mu.
 func (c *CA) current() *state {
-	if now := time.Now(); now.Sub(c.looked) >= time.Second {
+	if now := time.Now(); now.Sub(c.looked) >= time.Second && c.broken == nil {
 		c.looked = now
 		if err := c.follow(false); err != nil {
 			c.o.Log.Error("ca: what was known is kept", "err", err)

@@ -381,8 +381,12 @@ func TestCut(t *testing.T) {
 		if err := os.WriteFile(name, bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(c.o); err == nil || !strings.Contains(err.Error(), "backup") {
+		o := again(t, c)
+		if _, err := o.IssueDevice(request("room-9", "9")); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "backup") {
 			t.Fatalf("byte %d changed: %v", i, err)
+		}
+		if b := must(os.ReadFile(name)); !bytes.Equal(b, bad) {
+			t.Fatalf("byte %d changed: and then more of the log", i)
 		}
 	}
 }
@@ -460,3 +464,69 @@ func TestServerCertificate(t *testing.T) {
 }
 
 func serverURIs(u string) []*url.URL { return []*url.URL{must(url.Parse(u))} }
+
+// TestDamagedLog: an office whose log is damaged in its middle goes on judging and serving, issues nothing, and is
+// itself again when the log is put back.
+func TestDamagedLog(t *testing.T) {
+	c, _ := authority(t)
+	one := must(c.IssueDevice(request("room-1", "1")))
+	must(c.Serve([]string{"office.example"}))
+	name := filepath.Join(c.o.Dir, LogFile)
+	middle := len(must(os.ReadFile(name)))
+	two := must(c.IssueDevice(request("room-2", "2")))
+	gone := len(must(os.ReadFile(name))) // what lies between is lost
+	three := must(c.IssueDevice(request("room-3", "3")))
+	four := must(c.IssueDevice(request("room-4", "4")))
+	must(c.Revoke("room-4", ReasonLost))
+	must(c.Revoke("room-1", ReasonRetired))
+	good := must(os.ReadFile(name))
+	bad := bytes.Clone(good)
+	clear(bad[middle+10 : gone-10])
+	at := bytes.Index(bad, []byte(ReasonRetired)) // a revocation whose line is lost: only the list tells
+	clear(bad[at-5 : at+5])
+	if err := os.WriteFile(name, bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := again(t, c)
+	for rule, w := range map[string]struct {
+		cert  *x509.Certificate
+		state string
+	}{
+		"of before, revoked by a line that is lost": {one.TLS, report.StandingRevoked},
+		"whose line is lost":                        {two.TLS, report.StandingUnknown},
+		"of after":                                  {three.TLS, report.StandingGood},
+		"of after, revoked":                         {four.TLS, report.StandingRevoked},
+	} {
+		if _, st := o.Check(w.cert, ""); st.State != w.state {
+			t.Errorf("a certificate %s is %q, want %q", rule, st.State, w.state)
+		}
+	}
+	if _, err := o.IssueDevice(request("room-5", "5")); !errors.Is(err, ErrDamaged) {
+		t.Errorf("issue: %v", err)
+	}
+	if _, err := o.Revoke("room-3", ReasonLost); !errors.Is(err, ErrDamaged) {
+		t.Errorf("revoke: %v", err)
+	}
+	if b, err := o.CRL(); err != nil || !bytes.Contains(b, []byte("X509 CRL")) {
+		t.Errorf("lists: %v", err)
+	}
+	for _, host := range []string{"office.example", "another.example"} {
+		if conf, err := o.Serve([]string{host}); err != nil {
+			t.Errorf("serve as %s: %v", host, err)
+		} else if _, err := conf.GetCertificate(nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if b := must(os.ReadFile(name)); !bytes.Equal(b, bad) {
+		t.Error("the damaged log was changed: it is a proof")
+	}
+	if err := os.WriteFile(name, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.IssueDevice(request("room-5", "5")); err != nil {
+		t.Errorf("put back: %v", err)
+	}
+	if _, st := o.Check(two.TLS, ""); st.State != report.StandingGood {
+		t.Errorf("put back: %q", st.State)
+	}
+}

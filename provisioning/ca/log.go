@@ -171,7 +171,7 @@ func (c *CA) follow(locked bool) error {
 	}
 	end, err := c.take(b)
 	if err != nil {
-		return fmt.Errorf("%s: %w: put it back from the backup", name, err)
+		return fmt.Errorf("%w: %s: %w: put the whole file back from the newest backup", ErrDamaged, name, err)
 	}
 	if c.s.bytes == 0 {
 		return fmt.Errorf("%s: no signature of this authority holds: put it back from the backup", name)

@@ -64,18 +64,18 @@ func (c *CA) serverCertificate(hosts []string) error {
 		}
 		hosts = s.hosts
 	}
-	return c.change(func() error {
+	var dns, ips []string
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			ips = append(ips, ip.String())
+		} else {
+			dns = append(dns, h)
+		}
+	}
+	err := c.change(func() error {
 		key, err := c.serverKey()
 		if err != nil {
 			return err
-		}
-		var dns, ips []string
-		for _, h := range hosts {
-			if ip := net.ParseIP(h); ip != nil {
-				ips = append(ips, ip.String())
-			} else {
-				dns = append(dns, h)
-			}
 		}
 		var leaf *x509.Certificate
 		for _, e := range c.s.entries {
@@ -101,6 +101,34 @@ func (c *CA) serverCertificate(hosts []string) error {
 		c.server = &serverCert{hosts: hosts, key: key, cert: &tls.Certificate{Certificate: [][]byte{leaf.Raw, c.issuing.Raw, c.root.Raw}, PrivateKey: key, Leaf: leaf}}
 		return nil
 	})
+	if errors.Is(err, ErrDamaged) && c.oldServer(dns, ips) {
+		return nil
+	}
+	return err
+}
+
+// oldServer takes the best certificate there is of the office, for want of a log to enter a new one in.
+func (c *CA) oldServer(dns, ips []string) bool {
+	key, err := c.serverKey()
+	if err != nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var best *x509.Certificate
+	for _, e := range c.s.entries {
+		cert, err := x509.ParseCertificate(e.DER)
+		if err != nil || e.Kind != KindServer || !e.good(c.o.Now()) || !key.PublicKey.Equal(cert.PublicKey) {
+			continue
+		}
+		if best == nil || sameNames(cert, dns, ips) || !sameNames(best, dns, ips) {
+			best = cert
+		}
+	}
+	if best != nil {
+		c.server = &serverCert{hosts: slices.Concat(dns, ips), key: key, cert: &tls.Certificate{Certificate: [][]byte{best.Raw, c.issuing.Raw, c.root.Raw}, PrivateKey: key, Leaf: best}}
+	}
+	return best != nil
 }
 
 // serverKey reads the key of the listeners or makes it.

@@ -25,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"minglu/agent/evidence"
 	"minglu/agent/report"
 	"minglu/provisioning/ca"
 )
@@ -146,8 +147,7 @@ func (s *Server) Handler() http.Handler {
 		s.answer(w, http.StatusOK, report.TrustFiles{V: 1, Files: files})
 	})
 	m.HandleFunc("GET "+report.PathRoot, func(w http.ResponseWriter, _ *http.Request) {
-		files, err := s.o.CA.Export()
-		s.pem(w, files["ca/root.pem"], err)
+		s.pem(w, evidence.MarshalCertsPEM(s.o.CA.Root()), nil)
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -254,6 +254,11 @@ func (s *Server) issue(w http.ResponseWriter, r *http.Request, q ca.Request, boa
 	out, err := s.o.CA.IssueDevice(q)
 	if e := (*ca.Refused)(nil); errors.As(err, &e) {
 		wrong(refusal(e.Code, wordsOf(e.Code), e.Err.Error()))
+		return
+	}
+	if errors.Is(err, ca.ErrDamaged) { // nobody's fault who asks
+		s.o.Log.Error("enrol", "device", q.Name, "err", err)
+		s.refuse(w, r, http.StatusServiceUnavailable, q.Name, refusal("authority.damaged", "管理端 CA 的日志已损坏，恢复备份之前不签发证书", "the log of the office's authority is damaged: nothing is issued until it is put back from a backup"))
 		return
 	}
 	if err != nil {
