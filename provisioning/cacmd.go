@@ -100,8 +100,18 @@ func (c *caCommands) do(name string, stdin io.Reader, stdout, stderr io.Writer) 
 			return listCertificates(a, c.List.All, stdout)
 		case "revoke":
 			gone, err := a.Revoke(c.Revoke.Which, c.Revoke.Reason)
+			names := map[string]bool{}
 			for _, e := range gone {
 				fmt.Fprintf(stdout, "已吊销 · revoked: %s %s %s\n", e.Name, e.Kind, e.Serial)
+				names[e.Name] = true
+			}
+			codes := enrol.Codes{File: filepath.Join(cfg.State, codesFile)}
+			for name := range names {
+				died, cerr := codes.Revoke(name, c.Revoke.Reason)
+				if died {
+					fmt.Fprintf(stdout, "其未使用的登记码已作废 · and the code that was waiting for it: %s\n", name)
+				}
+				err = errors.Join(err, cerr)
 			}
 			return err
 		case "crl":
@@ -288,6 +298,8 @@ func listCodes(a *ca.CA, codes enrol.Codes, stdout io.Writer) error {
 		switch {
 		case used[c.Ref]:
 			state = "used"
+		case c.Dead != "":
+			state = "dead: the name was revoked (" + c.Dead + ")"
 		case !time.Now().Before(c.Until):
 			state = "expired"
 		}

@@ -7,7 +7,7 @@ type Generation struct {
 	Common
 	Prev        *LedgerRef `json:"prev"`         // last state of the generation before, null if there was none
 	WitnessSize int64      `json:"witness_size"` // size a witness holds of the generation before, -1 unknown
-	Cause       string     `json:"cause"`        // why a new generation: "first", "missing", "damaged", "shorter than published", "other board"
+	Cause       string     `json:"cause"`        // why a new generation: "first", "missing", "damaged", "shorter than published", "shorter than witnessed", "other board", "other key"
 	Disks       []string   `json:"disks"`        // ids of the disks present
 }
 

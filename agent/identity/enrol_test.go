@@ -477,6 +477,43 @@ func TestStandingIsTold(t *testing.T) {
 	}
 }
 
+// TestCodeDiesWithTheName: a code that was made before a revocation is good for nothing after it, and says why;
+// one that was used before gives no second certificate either, and a newer one works.
+func TestCodeDiesWithTheName(t *testing.T) {
+	o := openOffice(t)
+	o.mustEnrol(t.TempDir(), "room-3")
+	for _, told := range []bool{true, false} { // told: the command lets the code die, not only the log's times
+		waiting := o.code("room-3", true)
+		if told {
+			if died, err := o.codes.Revoke("room-3", ca.ReasonLost); !died || err != nil {
+				t.Fatal(died, err)
+			}
+		}
+		o.pass(time.Minute)
+		if _, err := o.ca.Revoke("room-3", ca.ReasonLost); err != nil {
+			t.Fatal(err)
+		}
+		why := (*report.EnrolRefusal)(nil)
+		if _, err := o.enrol(t.TempDir(), "room-3", waiting); !errors.As(err, &why) || why.Code != "code.revoked" || told && !strings.Contains(why.Text.En, ca.ReasonLost) {
+			t.Errorf("a code of before the revocation (told %t): %v", told, err)
+		}
+		if died, err := o.codes.Revoke("room-3", ca.ReasonLost); told && died || err != nil {
+			t.Errorf("it died twice: %v", err)
+		}
+		state, code := t.TempDir(), o.code("room-3", false)
+		if _, err := o.enrol(state, "room-3", code); err != nil {
+			t.Errorf("a code of after the revocation: %v", err)
+		}
+		replacing, other := o.code("room-3", true), t.TempDir()
+		o.pass(time.Minute)
+		for range 2 { // asked again after a cut: what it revoked itself does not count
+			if _, err := o.enrol(other, "room-3", replacing); err != nil {
+				t.Errorf("a code that replaces: %v", err)
+			}
+		}
+	}
+}
+
 // TestOfflineIsLookedInto: a device that the office refuses learns why soon, also right after its start, and
 // does not ask all the time.
 func TestOfflineIsLookedInto(t *testing.T) {

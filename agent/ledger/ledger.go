@@ -56,6 +56,7 @@ const (
 	CauseShort      = "shorter than published"
 	CauseWitness    = "shorter than witnessed" // or another history than a witness's
 	CauseOtherBoard = "other board"
+	CauseOtherKey   = "other key" // another device's: the identity folder was moved away, and a new key made
 )
 
 // Ledger is the device ledger. Each method that adds a line adds a sign line too and returns when

@@ -2,6 +2,9 @@ package ledger
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -154,6 +157,9 @@ func TestOpenJudges(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "", false},
+		{"the identity was moved away and a new key made", func(t *testing.T, _ *Ledger, o *Options) {
+			newKey(t, o)
+		}, CauseOtherKey, false},
 		{"the card sits in another board", func(_ *testing.T, _ *Ledger, o *Options) { o.Board = "serial-2" }, CauseOtherBoard, true},
 		{"the board tells no serial today", func(_ *testing.T, _ *Ledger, o *Options) { o.Board = "" }, "", false},
 	} {
@@ -181,6 +187,19 @@ func TestOpenJudges(t *testing.T) {
 			}
 		})
 	}
+}
+
+// newKey makes the options those of a device with another key.
+func newKey(t *testing.T, o *Options) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Signer, err = evidence.NewSigner(key); err != nil {
+		t.Fatal(err)
+	}
+	o.Device = evidence.DeviceID(o.Signer.SPKI())
 }
 
 // lazy is the operating system without its syncs, for tests about what a file holds and not when.

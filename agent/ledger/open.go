@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"minglu/agent/durable"
 	"minglu/agent/evidence"
@@ -170,10 +172,39 @@ func (l *Ledger) read(generation string) (m master, err error) {
 		}
 	}
 	m.signed = err == nil
-	if err != nil || m.decided.Damaged >= 0 {
+	switch {
+	case err != nil && l.otherKey(m.log):
+		m.unfit = CauseOtherKey
+	case err != nil || m.decided.Damaged >= 0:
 		m.unfit = CauseDamaged
 	}
 	return m, nil
+}
+
+// otherKey reports whether the last signature in a log says that another key made it, one this device never had.
+// It is a word about the key, checked by nothing: good for saying why, for nothing else.
+func (l *Ledger) otherKey(log []byte) bool {
+	ours := [][]byte{l.o.Signer.SPKI()}
+	for _, k := range l.o.Earlier {
+		if spki, err := x509.MarshalPKIXPublicKey(k); err == nil {
+			ours = append(ours, spki)
+		}
+	}
+	for end := len(log); end > 0; {
+		begin := bytes.LastIndexByte(log[:end-1], '\n') + 1
+		var s evidence.Sign
+		line, err := evidence.ParseLine(bytes.TrimSuffix(log[begin:end], []byte{'\n'}))
+		end = begin
+		if err != nil || line.Type != "sign" || line.Decode(&s) != nil {
+			continue
+		}
+		sig, err := base64.StdEncoding.DecodeString(s.Sig)
+		return err == nil && len(sig) > 4 && !slices.ContainsFunc(ours, func(spki []byte) bool {
+			id := evidence.KeyID(spki)
+			return bytes.Equal(id[:], sig[:4])
+		})
+	}
+	return false
 }
 
 // names reports whether a key line announces this signing key.

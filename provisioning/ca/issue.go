@@ -220,7 +220,7 @@ func (c *CA) replaced(r *Request, k *checked) (lines []any, err error) {
 	for _, e := range c.s.entries {
 		if e.Reason == ReasonLost && e.Kind == KindSign {
 			if cert, err := x509.ParseCertificate(e.DER); err == nil && bytes.Equal(cert.RawSubjectPublicKeyInfo, k.sign.RawSubjectPublicKeyInfo) {
-				return nil, refuse("revoked", "this key was revoked as compromised and is good for nothing any more: move the device's folder state/identity away, then it makes another")
+				return nil, refuse("revoked", "this key was revoked as compromised and is good for nothing any more: stop minglu-agent run once all sessions are sealed (only this key can seal them), move the folder identity of its state folder away and keep it, then enrol with the same code: it makes another key and is another device")
 			}
 		}
 		if !e.good(now) || e.Kind == KindServer {

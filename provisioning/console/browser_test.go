@@ -117,6 +117,21 @@ func TestWhatAManagerDoes(t *testing.T) {
 	act(t, ctx, "out", click("#logout"), truth("location.pathname === '/login'"), chromedp.Navigate(o.url), truth("location.pathname === '/login'"))
 }
 
+// TestRefusedRoomSaysWhy: the page of a room that was revoked tells that, and for what reason, instead of asking
+// to check its network.
+func TestRefusedRoomSaysWhy(t *testing.T) {
+	o := open(t, false)
+	o.fill(t)
+	o.later(time.Second)
+	o.fleet.Refuse("room-3", "cert", "revoked: key compromised (room-3)")
+	ctx := browser(t)
+	act(t, ctx, "the room", chromedp.EmulateViewport(1024, 600), chromedp.Navigate(o.url+"/rooms/room-3"), shows("#gone", "证书已被吊销：密钥泄露"), shows("#problems", "证书已被吊销：密钥泄露 × 1"),
+		chromedp.Navigate(o.url+"/refused"), shows("#refused tbody", "证书已被吊销：密钥泄露"))
+	o.later(time.Second)
+	o.say(t, "room-3", report.KindCompliance, list("room-3"))
+	act(t, ctx, "it is back", chromedp.Navigate(o.url+"/rooms/room-3"), shows("#problems", "密钥泄露"), truth("document.querySelector('#gone').hidden"))
+}
+
 // TestWithinSeconds: a fault appears and clears on open pages without a touch, and silence is no pass.
 func TestWithinSeconds(t *testing.T) {
 	o := open(t, false)

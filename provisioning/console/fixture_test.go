@@ -37,6 +37,12 @@ var day = time.Date(2026, 11, 23, 6, 5, 9, 0, time.UTC)
 
 const run1, box = "aaaaaaaaaaaaaaaa", "00112233445566aa"
 
+func (o *office) later(d time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.now = o.now.Add(d)
+}
+
 func open(t *testing.T, login bool) *office {
 	t.Helper()
 	o := &office{now: time.Now()}

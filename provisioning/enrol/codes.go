@@ -33,6 +33,7 @@ type Code struct {
 	Made    time.Time `json:"made"`
 	Until   time.Time `json:"until"`
 	Replace bool      `json:"replace,omitempty"`
+	Dead    string    `json:"dead,omitempty"` // why its name was revoked after it was made; "": it was not
 }
 
 type codeFile struct {
@@ -62,40 +63,70 @@ func (c Codes) Make(name string, root []byte, valid time.Duration, replace bool)
 	case valid < time.Minute || valid > MaxValid:
 		return code, until, fmt.Errorf("enrol: code: valid for %v: choose 1m to %v", valid, MaxValid)
 	}
-	if err := os.MkdirAll(filepath.Dir(c.File), 0o700); err != nil {
-		return code, until, fmt.Errorf("enrol: code: %w", err)
-	}
-	lock, err := os.OpenFile(c.File+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return code, until, fmt.Errorf("enrol: code: %w", err)
-	}
-	defer lock.Close() // and with it the lock
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return code, until, fmt.Errorf("enrol: code: lock: %w", err)
-	}
-	all, err := c.read()
-	if err != nil {
-		return code, until, err
-	}
-	now := c.now().UTC().Truncate(time.Second)
-	all = slices.DeleteFunc(all, func(o Code) bool {
-		return now.Sub(o.Until) > keepCodes || o.Name == name && now.Before(o.Until) // a newer code takes its place
+	err = c.change(func(all []Code) ([]Code, error) {
+		now := c.now().UTC().Truncate(time.Second)
+		all = slices.DeleteFunc(all, func(o Code) bool {
+			return now.Sub(o.Until) > keepCodes || o.Name == name && now.Before(o.Until) // a newer code takes its place
+		})
+		if len(all) >= maxCodes {
+			return nil, fmt.Errorf("%d codes are waiting: let some of them end", len(all))
+		}
+		var secret [10]byte
+		rand.Read(secret[:]) // never fails (crypto/rand)
+		code, until = report.NewEnrolCode(secret, root), now.Add(valid)
+		return append(all, Code{Ref: code.Ref(), Name: name, Made: now, Until: until, Replace: replace}), nil
 	})
-	if len(all) >= maxCodes {
-		return code, until, fmt.Errorf("enrol: code: %d codes are waiting: let some of them end", len(all))
-	}
-	var secret [10]byte
-	rand.Read(secret[:]) // never fails (crypto/rand)
-	code, until = report.NewEnrolCode(secret, root), now.Add(valid)
-	all = append(all, Code{Ref: code.Ref(), Name: name, Made: now, Until: until, Replace: replace})
-	b, err := json.MarshalIndent(codeFile{1, all}, "", " ")
-	if err == nil {
-		err = durable.Files{Tmp: filepath.Dir(c.File), Perm: 0o600}.Replace(c.File, append(b, '\n'))
-	}
 	if err != nil {
 		return report.EnrolCode{}, until, fmt.Errorf("enrol: code: %w", err)
 	}
 	return code, until, nil
+}
+
+// Revoke lets the code that waits for a device die with the device's certificates, for a reason (one of
+// ca.Reasons). It returns whether there was one.
+func (c Codes) Revoke(name, reason string) (died bool, err error) {
+	if _, err := os.Stat(c.File); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	err = c.change(func(all []Code) ([]Code, error) {
+		for i, o := range all {
+			if o.Name == name && o.Dead == "" && c.now().Before(o.Until) {
+				all[i].Dead, died = reason, true
+			}
+		}
+		return all, nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("enrol: code: %w", err)
+	}
+	return died, nil
+}
+
+// change puts what do makes of the codes in their place, once for all processes.
+func (c Codes) change(do func([]Code) ([]Code, error)) error {
+	if err := os.MkdirAll(filepath.Dir(c.File), 0o700); err != nil {
+		return err
+	}
+	lock, err := os.OpenFile(c.File+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() // and with it the lock
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	all, err := c.read()
+	if err == nil {
+		all, err = do(all)
+	}
+	if err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(codeFile{1, all}, "", " ")
+	if err != nil {
+		return err
+	}
+	return durable.Files{Tmp: filepath.Dir(c.File), Perm: 0o600}.Replace(c.File, append(b, '\n'))
 }
 
 // List lists the codes that were made and not forgotten yet.

@@ -12,6 +12,7 @@
 package enrol
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -243,11 +244,28 @@ func (s *Server) enrol(w http.ResponseWriter, r *http.Request) {
 	case made.Name != e.Name:
 		wrong(refusal("name", "登记码属于另一个设备名；请核对 agent.yaml 的 device.name", "the code is for another name: compare device.name in agent.yaml"))
 		return
+	case made.Dead != "" || s.revokedSince(made):
+		wrong(refusal("code.revoked", "该名称在生成登记码之后被吊销（"+cmp.Or(made.Dead, ca.ReasonUnnamed)+"），此码随之作废；请重新生成",
+			"the certificates of this name were revoked after the code was made ("+cmp.Or(made.Dead, ca.ReasonUnnamed)+"), and the code with them: make another"))
+		return
 	case !s.o.Now().Before(made.Until):
 		wrong(refusal("code.expired", "登记码已过期，请重新生成", "the code has expired: make another"))
 		return
 	}
 	s.issue(w, r, ca.Request{Name: e.Name, Sign: e.Sign, TLS: e.TLS, SM2: e.SM2, Ref: made.Ref, Replace: made.Replace}, e.Board, wrong)
+}
+
+// revokedSince reports whether a person revoked the name after the code was made, where the code itself was not
+// told ([Codes.Revoke]). That the code was used and revoked what it replaced is none of that.
+func (s *Server) revokedSince(made Code) bool {
+	after := false
+	for _, e := range s.o.CA.Entries() {
+		if e.Ref == made.Ref {
+			return false
+		}
+		after = after || e.Name == made.Name && e.Revoked.After(made.Made)
+	}
+	return after
 }
 
 func (s *Server) issue(w http.ResponseWriter, r *http.Request, q ca.Request, board report.Board, wrong func(report.EnrolRefusal)) {
@@ -288,7 +306,7 @@ func wordsOf(code string) string {
 	case "name":
 		return "证书请求中的名称不符"
 	case report.StandingRevoked:
-		return "该密钥已因泄露被吊销，不能再用；请移走设备的 state/identity 目录，由设备另生成密钥"
+		return "该密钥已因泄露被吊销，不能再用；请在会话均已封存（只能由该密钥封存）后停止 minglu-agent run，移走并保留其状态目录中的 identity 目录，再以同一登记码登记：设备另生成密钥，成为新设备"
 	}
 	return "证书请求无效"
 }

@@ -89,11 +89,24 @@ const whys = {
   will: ["遗嘱主题不符", "Will for another topic"], subscribe: ["订阅越权", "subscription not allowed"], protocol: ["协议错误", "protocol error"],
   cert: ["证书被拒绝（未登记、已吊销、已过期或名称不符）", "certificate refused: not enrolled, revoked, expired or misnamed"],
   "enrol-code.unknown": ["登记码无效", "no such enrolment code"], "enrol-code.used": ["登记码已用过", "enrolment code used before"], "enrol-code.expired": ["登记码已过期", "enrolment code expired"],
+  "enrol-code.revoked": ["登记码已随证书吊销作废", "enrolment code died with a revocation"], "enrol-authority.damaged": ["管理端 CA 日志损坏，未签发", "the authority's log is damaged: nothing issued"],
   "enrol-name": ["登记名称不符", "enrolment under another name"], "enrol-name.enrolled": ["该名称已登记，未用 --replace", "name enrolled already, without --replace"], "enrol-device": ["设备密钥已用于另一设备", "device key of another device"],
   "enrol-request": ["登记请求无效", "bad enrolment request"], "enrol-held": ["登记失败过多被暂缓", "enrolment held off after failures"], "enrol-busy": ["登记请求过多", "too many enrolments at once"],
   "enrol-revoked": ["证书或密钥已吊销", "certificate or key revoked"], "enrol-expired": ["证书已过期", "certificate expired"], "enrol-notenrolled": ["证书不是本管理端签发", "certificate of another office"], "enrol-misnamed": ["证书用途或名称不符", "certificate of another use or name"],
 };
-export const why = (w) => t(...(whys[w] || [w, w]));
+const standings = {
+  revoked: ["证书已被吊销", "certificate revoked"], notenrolled: ["没有本管理端签发的证书", "no certificate of this office"], expired: ["证书已过期", "certificate expired"], misnamed: ["证书用途或名称不符", "certificate of another use or name"],
+};
+const reasons = {
+  "key compromised": ["密钥泄露", "key compromised"], "out of service": ["停止使用", "out of service"], "replaced device": ["已由新设备取代", "replaced by another device"], unspecified: ["未注明原因", "no reason given"],
+};
+
+/** Why something was refused; of a certificate, how it stands and for what reason, which its detail begins with. */
+export function why(w, detail) {
+  const [, stands, reason] = (w === "cert" && /^(\w+)(?:: ([^()]*[^() ]))?(?: \(|$)/.exec(detail)) || [];
+  if (!standings[stands]) return t(...(whys[w] || [w, w]));
+  return t(...standings[stands]) + (reason ? t("：", ": ") + (reasons[reason] ? t(...reasons[reason]) : reason) : "");
+}
 
 const types = {
   "session.opened": ["会话开始", "session opened"], "session.paused": ["会话暂停", "session paused"], "session.resumed": ["会话继续", "session resumed"], "session.sealed": ["会话封存", "session sealed"],

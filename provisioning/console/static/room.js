@@ -55,12 +55,15 @@ const load = steady(async () => {
   $("class").replaceChildren(standing(r.class));
   $("facts").replaceChildren(fact(t("单位", "Body"), r.body || "–"), fact(t("设备", "Device"), r.device), fact(t("正在", "Does"), does(r)), fact(t("自", "Since"), when(r.since)), fact(t("最后上报", "Last heard"), r.never ? t("从未", "never") : when(r.heard)),
     fact(t("版本", "Version"), r.version || "–"), fact(t("缺号", "Missing numbers"), r.missing), fact(t("拒收", "Refused"), r.refused));
-  $("gone").hidden = r.class !== "silent";
-  if (r.class === "silent") put($("gone"), t("此房间已失联：以下为最后上报的内容，不代表现状。请检查该房间的网络和电源。", "This room is silent: what follows is its last report, not how it is now. Check its network and power."));
+  const refused = r.refusals.find((x) => x.why === "cert" && (r.never || Date.parse(x.last) > Date.parse(r.heard)));
+  $("gone").hidden = r.class !== "silent" && !refused;
+  if (refused)
+    put($("gone"), t(`管理端拒绝此房间：${why("cert", refused.detail)}。以下为最后上报的内容，不代表现状；房间照常录制。`, `The office refuses this room: ${why("cert", refused.detail)}. What follows is its last report, not how it is now; the room records on.`));
+  else if (r.class === "silent") put($("gone"), t("此房间已失联：以下为最后上报的内容，不代表现状。请检查该房间的网络和电源。", "This room is silent: what follows is its last report, not how it is now. Check its network and power."));
   $("roomalarms").replaceChildren(...r.alarms.map((a) => el("li", { "data-class": "alarm" }, el("b", {}, "⚠ " + say(a)), " ", when(a.since), el("span", { class: "do" }, t(a.do_zh, a.do_en)))));
   items();
   const problems = r.holes.map((h) => el("li", {}, t(`缺 № ${h.from} 至 ${h.to}`, `№ ${h.from} to ${h.to} missing`), h.lost ? t("，未补到 ", ", never came ") : t("，正在等待补发 ", ", waited for "), when(h.since)))
-    .concat(r.refusals.map((x) => el("li", {}, el("b", {}, why(x.why) + " × " + x.n), " ", when(x.last), " ", el("small", {}, x.detail))));
+    .concat(r.refusals.map((x) => el("li", {}, el("b", {}, why(x.why, x.detail) + " × " + x.n), " ", when(x.last), " ", el("small", {}, x.detail))));
   $("problems").replaceChildren(...(problems.length ? problems : [el("li", { class: "muted" }, t("没有。", "None."))]));
   const e = await ask("/events?limit=20&device=" + encodeURIComponent(device));
   $("events").className = "events one";
