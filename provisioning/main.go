@@ -184,6 +184,9 @@ func withConfig(file string, do func(*config.Config) error) error {
 }
 
 func addDevices(cfg *config.Config, names []string, stdout, stderr io.Writer) error {
+	if !cfg.MQTT.Passwords && cfg.MQTT.URL == "" {
+		return &usageError{fmt.Errorf("本管理端不接受口令（mqtt.passwords: false）：房间凭登记码取得证书 · this office takes no passwords (mqtt.passwords: false), a room gets its certificate by a code: minglu-provisioning enrol code %s", names[0])}
+	}
 	book, err := users.Open(users.Devices, cfg.Devices, nil)
 	if err != nil {
 		return err

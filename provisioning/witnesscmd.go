@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ import (
 // witnessCommands are the commands of a witness, the office's own or one that stands alone.
 type witnessCommands struct {
 	Run struct {
-		Name   string `required:"" help:"name of its key, for example witness.example/minglu"`
+		Name   string `help:"name of its key, for example witness.example/minglu; needed the first time"`
 		State  string `required:"" placeholder:"DIR" help:"its key and what it has cosigned; never shared with an office"`
 		Trust  string `required:"" placeholder:"DIR" help:"what minglu-provisioning trust export wrote: ca/ and known/; read again every 10 seconds"`
 		Listen string `default:"127.0.0.1:8092" help:"address of POST /add-checkpoint"`
@@ -44,14 +45,16 @@ type witnessCommands struct {
 type witnessPlace struct {
 	Config string `placeholder:"FILE" help:"office.yaml, for the office's own witness"`
 	State  string `placeholder:"DIR" help:"state of a witness that stands alone"`
-	Name   string `help:"with --state: name of its key"`
+	Name   string `help:"with --state, until it has run once: name of its key"`
 }
 
 // Files of a witness's folder.
 const (
 	witnessFolder  = "witness" // in the office's state
 	witnessKeyFile = "witness.key"
-	witnessNewName = "office"
+	// witnessNameFile holds the name of a witness that stands alone.
+	witnessNameFile = "name"
+	witnessNewName  = "office"
 )
 
 // find returns folder and name of the witness.
@@ -63,10 +66,37 @@ func (p witnessPlace) find() (dir, name string, err error) {
 			return "", "", err
 		}
 		return filepath.Join(cfg.State, witnessFolder), witnessName(cfg), nil
-	case p.State != "" && p.Config == "" && p.Name != "":
-		return p.State, p.Name, nil
+	case p.State != "" && p.Config == "":
+		name, err := settleName(p.State, p.Name)
+		return p.State, name, err
 	}
 	return "", "", &usageError{errors.New("name either --config office.yaml, or --state DIR with --name NAME")}
+}
+
+// settleName is the name of a witness that stands alone: the one its folder was first used with, since a key under
+// another name is another witness to all who know it. name may be "" after the first use.
+func settleName(dir, name string) (string, error) {
+	file := filepath.Join(dir, witnessNameFile)
+	b, err := os.ReadFile(file)
+	had := strings.TrimSuffix(string(b), "\n")
+	switch {
+	case err == nil && (name == "" || name == had):
+		return had, nil
+	case err == nil:
+		return "", &usageError{fmt.Errorf("this witness is called %q, not %q: leave --name out, or use another --state for another witness", had, name)}
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("witness: %w", err)
+	case name == "":
+		return "", &usageError{fmt.Errorf("%s holds no witness that ran before: give its name with --name", dir)}
+	}
+	if _, err := evidence.NewWitness(name, make(ed25519.PublicKey, ed25519.PublicKeySize)); err != nil {
+		return "", &usageError{err}
+	}
+	files := durable.Files{Layer: durable.OS{}, Tmp: filepath.Join(dir, "tmp"), Perm: 0o600}
+	if err := files.Mkdir(files.Tmp); err != nil {
+		return "", fmt.Errorf("witness: %w", err)
+	}
+	return name, files.CreateSame(file, []byte(name+"\n"))
 }
 
 // witnessName is the name of the office's own witness.
@@ -180,7 +210,11 @@ func (c *witnessCommands) run(ctx context.Context, log *slog.Logger) error {
 	if _, err := known.read(); err != nil {
 		return &usageError{err}
 	}
-	w, err := openWitness(o.State, o.Name, known.of, func(a witness.Alarm) {
+	name, err := settleName(o.State, o.Name)
+	if err != nil {
+		return err
+	}
+	w, err := openWitness(o.State, name, known.of, func(a witness.Alarm) {
 		log.Error("a person must look", "device", a.Device, "ledger", a.Origin, "why", a.Code, "detail", a.Detail)
 	}, log)
 	if err != nil {
