@@ -24,7 +24,7 @@ const pureWhy = "the pure packages must give the same answer anywhere, at any ti
 var pure = []string{"agent/room", "agent/evidence", "agent/fmp4", "agent/standard", "agent/report"}
 
 // living names the packages under agent that run; they meet only in main.
-var living = []string{"capture", "record", "record/recovery", "ledger", "identity", "notary", "timeserver", "store", "keep", "archive", "mirror", "doctor", "setup", "export", "access", "live", "health", "uplink", "web"}
+var living = []string{"capture", "record", "record/recovery", "ledger", "identity", "notary", "timeserver", "store", "keep", "archive", "mirror", "doctor", "setup", "export", "access", "live", "health", "uplink", "web", "guard", "inventory"}
 
 // thirdParty says which packages may import a module from outside, and why there.
 var thirdParty = []struct {
@@ -54,7 +54,7 @@ var thirdParty = []struct {
 	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},
 	{"golang.org/x/crypto", []string{"agent/access", "provisioning/users"}, "password hashing"},
 	{"github.com/digitorus/timestamp", []string{"sim/tsa"}, "a time-stamping authority for tests; the product reads and asks for tokens with its own code"},
-	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/live", "drivers/gpioline", "drivers/rtsp", "sim/scenario", "provisioning"}, "system calls; what the CPU can"},
+	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/live", "drivers/gpioline", "drivers/rtsp", "sim/scenario", "provisioning", "drivers/watchdog"}, "system calls; what the CPU can"},
 	{"golang.org/x/sync", []string{"agent", "agent/capture", "provisioning", "provisioning/witness"}, "errgroup, where something is started and awaited"},
 	{"periph.io/x/conn/v3", []string{"agent", "drivers/gpioline", "drivers/input", "drivers/lamp"}, "pins, buses and units that other people's drivers speak too"},
 	{"github.com/prometheus/client_golang", []string{"agent/web"}, "/metrics in the text format collectors read"},

@@ -19,6 +19,7 @@ import (
 	"minglu/agent/config"
 	"minglu/agent/durable"
 	"minglu/agent/evidence"
+	"minglu/agent/guard"
 	"minglu/agent/health"
 	"minglu/agent/identity"
 	"minglu/agent/ledger"
@@ -81,7 +82,9 @@ type agent struct {
 	live     *live.Live
 	uplink   *uplink.Uplink // nil without an office
 	notary   *notary.Notary
-	runID    string // of this start, for the office
+	guard    *guard.Guard   // feeds who watches over the agent
+	systemd  *guard.Systemd // nil: not started by it
+	runID    string         // of this start, for the office
 
 	ledgerMu sync.Mutex // one line at a time goes to master and copies
 
@@ -140,6 +143,10 @@ func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
 		return nil, err
 	}
 	if err := a.openLive(); err != nil {
+		return nil, err
+	}
+	a.systemd = guard.Here()
+	if err := a.openGuard(); err != nil {
 		return nil, err
 	}
 	a.openKeeper()

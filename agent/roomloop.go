@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"minglu/agent/report"
@@ -25,6 +26,7 @@ type roomLoop struct {
 	moved   func()                                       // told of each change of phase or session; must not block
 	log     *slog.Logger
 	last    time.Duration // uptime of the last step; only Run's goroutine
+	decided atomic.Int64  // the same, for who watches over the agent
 
 	mu    sync.Mutex // guards what follows, for readers
 	state room.State
@@ -65,6 +67,7 @@ func (l *roomLoop) step(r request) {
 		now = min(now, max(r.up, l.last))
 	}
 	l.last = now
+	l.decided.Store(int64(now))
 	before := l.State()
 	next, actions := room.Step(l.rules, before, r.event, now)
 	l.mu.Lock()

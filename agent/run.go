@@ -48,6 +48,9 @@ func (a *agent) Run(ctx context.Context) error {
 		a.log.Info("stopping", "why", context.Cause(ctx))
 	case <-gctx.Done():
 	}
+	if err := a.systemd.Stopping(); err != nil {
+		a.log.Warn("systemd is not told", "err", err)
+	}
 	a.sealAll()
 	liveStop(errStopped)
 	err := g.Wait()
@@ -79,6 +82,8 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 		}
 		return nil
 	})
+	g.Go(func() error { a.tellReady(ctx); return nil })
+	g.Go(func() error { return a.guard.Run(ctx) })
 	g.Go(func() error { return a.clock.Run(ctx) })
 	g.Go(func() error { return a.capture.Run(ctx) })
 	g.Go(func() error { return a.health.Run(ctx) })

@@ -53,6 +53,7 @@ func (c *Config) spans() []span {
 		{"room.limit", &r.Limit, DefaultLimit, 0, 72 * time.Hour},
 		{"room.limit_warn", &r.LimitWarn, DefaultLimitWarn, 0, 24 * time.Hour},
 		{"room.resume_within", &r.ResumeWithin, DefaultResumeWithin, 0, 24 * time.Hour},
+		{"watchdog.timeout", &c.Watchdog.Timeout, DefaultWatchdog, 10 * time.Second, 10 * time.Minute},
 	}
 }
 
@@ -68,6 +69,7 @@ func (c *Config) fill(d *decoder, dir string) {
 	orText(&c.Device.Kind, "interview")
 	orText(&c.Web.Listen, DefaultListen)
 	orText(&c.Web.Auth, "login")
+	orText(&c.Watchdog.Device, WatchdogAuto)
 	orText(&c.Storage.Cycle, CycleAuto)
 	for i := range c.Channels {
 		ch := &c.Channels[i]
@@ -153,6 +155,7 @@ func (c *Config) check(d *decoder) {
 	c.checkStorage(d)
 	c.checkRoom(d)
 	c.checkWeb(d)
+	c.checkWatchdog(d)
 	if c.MQTT != nil {
 		d.address("mqtt.url", c.MQTT.URL, "mqtts", "mqtt")
 	}

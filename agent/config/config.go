@@ -86,6 +86,7 @@ type Config struct {
 	Timestamp   *Timestamp   `yaml:"timestamp"` // nil: the office is asked, if there is one
 	Witness     *Witness     `yaml:"witness"`   // nil: the office alone, if there is one
 	NTP         *NTP         `yaml:"ntp"`       // nil: the cameras get no time from here
+	Watchdog    Watchdog     `yaml:"watchdog"`
 }
 
 // Device says which device this is and where it stands.
