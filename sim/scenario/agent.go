@@ -24,7 +24,8 @@ type Room struct {
 	Segment  string            // "" for the default
 	Preroll  string
 	Postroll string
-	Extra    string // more lines of YAML, whole top-level keys
+	Extra    string   // more lines of YAML, whole top-level keys
+	Env      []string // KEY=VALUE, beside the test's own
 }
 
 // What a channel may have in place of an address.
@@ -43,12 +44,13 @@ type Agent struct {
 	p      *process
 	disks  []string
 	ns     string // network namespace, "" for the test's own
+	env    []string
 }
 
 // Start writes agent.yaml and starts the agent. It returns when its pages answer.
 func (l *Lab) Start(t testing.TB, r Room) *Agent {
 	t.Helper()
-	a := &Agent{Dir: t.TempDir(), t: t, lab: l, disks: r.Disks}
+	a := &Agent{Dir: t.TempDir(), t: t, lab: l, disks: r.Disks, env: r.Env}
 	a.Config = filepath.Join(a.Dir, "agent.yaml")
 	listen := freePort(t)
 	a.base = "http://" + listen
@@ -80,7 +82,9 @@ func (l *Lab) Start(t testing.TB, r Room) *Agent {
 // Restart starts the agent after Stop or Kill.
 func (a *Agent) Restart() {
 	a.t.Helper()
-	a.p = startCommand(a.t, inNamespace(a.ns, a.lab.Agent, "run", "--config", a.Config))
+	cmd := inNamespace(a.ns, a.lab.Agent, "run", "--config", a.Config)
+	cmd.Env = append(os.Environ(), a.env...)
+	a.p = startCommand(a.t, cmd)
 	Wait(a.t, 15*time.Second, "the agent answers", func() bool {
 		if a.p.ended() {
 			a.t.Fatalf("the agent ended, %v: %s", a.p.cmd.ProcessState, a.p.out)
