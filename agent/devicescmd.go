@@ -10,6 +10,7 @@ import (
 
 	"minglu/agent/inventory"
 	"minglu/boards"
+	"minglu/drivers/gpioline"
 )
 
 // devicesCommand is "minglu-agent devices".
@@ -59,7 +60,17 @@ func boardNames() (names []string) {
 }
 
 // probes ask the devices what only they know.
-func probes() inventory.Probes { return inventory.Probes{} }
+func probes() inventory.Probes {
+	return inventory.Probes{
+		Lines: func() (list []inventory.LineInfo, err error) {
+			lines, err := gpioline.List()
+			for _, l := range lines {
+				list = append(list, inventory.LineInfo(l))
+			}
+			return list, err
+		},
+	}
+}
 
 // kindWords are the headings.
 var kindWords = map[inventory.Kind]string{

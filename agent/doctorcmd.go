@@ -155,6 +155,7 @@ func (e *examination) checks() []doctor.Check {
 	if !e.running { // a second connection disturbs some cameras
 		list = append(list, e.channels()...)
 	}
+	list = append(list, e.roomChecks()...)
 	list = append(list, now("clock", "", e.clock))
 	if !e.running {
 		list = append(list, now("web.port", cfg.Web.Listen, func(context.Context) []doctor.Finding { return doctor.Port(cfg.Web.Listen) }))

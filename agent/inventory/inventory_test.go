@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"minglu/boards"
 )
@@ -181,5 +182,42 @@ func TestHeaderBusSwitchedOff(t *testing.T) {
 	off := Look(Options{Root: root, Arch: "arm64"}).Of(Bus)
 	if len(off) != 3 || off[0].Name != "I2C1, SDA 27 SCL 28" || off[0].Note == nil || !strings.Contains(off[0].Note.En, "overlay") {
 		t.Errorf("buses %+v", off)
+	}
+}
+
+func TestState(t *testing.T) {
+	root, err := recorded([]byte(`proc/device-tree/compatible = "raspberrypi,4-model-b\x00"
+sys/class/hwmon/hwmon0/name = "cpu_thermal\n"
+sys/class/hwmon/hwmon1/name = "rpi_volt\n"
+sys/class/hwmon/hwmon1/in0_lcrit_alarm = "1\n"
+sys/class/thermal/thermal_zone0/type = "cpu-thermal\n"
+sys/class/thermal/thermal_zone0/temp = "48199\n"
+sys/class/thermal/thermal_zone1/type = "other\n"
+sys/class/thermal/thermal_zone1/temp = "99000\n"
+sys/class/thermal/cooling_device0/type = "fan\n"
+sys/class/watchdog/watchdog0/identity = "Software Watchdog\n"
+sys/class/watchdog/watchdog0/state = "active\n"
+sys/class/watchdog/watchdog0/timeout = "60\n"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Root: root, Arch: "arm64"}
+	s := StateOf(o)
+	if s.Undervolt == nil || !*s.Undervolt || s.Celsius == nil || *s.Celsius != 48.199 {
+		t.Errorf("a Pi 4: %v %v", s.Undervolt, s.Celsius)
+	}
+	o.Board = "generic-arm64"
+	if s := StateOf(o); s.Undervolt != nil || s.Celsius == nil || *s.Celsius != 99 {
+		t.Errorf("a board that is not known: %v, the hottest zone counts: %v", s.Undervolt, s.Celsius)
+	}
+	want := WatchdogState{true, "Software Watchdog", "active", time.Minute, true}
+	for _, dev := range []string{"/dev/watchdog0", "/dev/watchdog"} {
+		if w := WatchdogAt(o, dev); w != want {
+			t.Errorf("%s: %+v", dev, w)
+		}
+	}
+	if w := WatchdogAt(o, "/dev/watchdog1"); w.Exists {
+		t.Errorf("%+v", w)
 	}
 }

@@ -12,8 +12,7 @@ import (
 	"minglu/drivers"
 )
 
-// TestHILWatchdog opens the emulated i6300esb, which resets the board for real (see TestWatchdogBites of sim/hil for
-// the bite itself).
+// TestHILWatchdog opens the emulated i6300esb, which would reset the board for real.
 func TestHILWatchdog(t *testing.T) {
 	const dev = "/dev/watchdog0"
 	d, err := Open(dev, 20*time.Second)

@@ -30,6 +30,7 @@ var drivers = []driver{
 	{pkg: "drivers/gpioline", rig: "lines", short: true},
 	{pkg: "drivers/input", rig: "lines", short: true},
 	{pkg: "drivers/lamp", rig: "lines", short: true},
+	{pkg: "drivers/watchdog", rig: "watchdog", short: true},
 }
 
 // driverSeconds is how long the hil tests of a package may take.
