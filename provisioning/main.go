@@ -56,6 +56,7 @@ type commands struct {
 	Enrol   enrolCommands   `cmd:"" help:"设备登记 · devices that come in"`
 	Witness witnessCommands `cmd:"" help:"见证人 · witness of device ledgers"`
 	Trust   trustCommands   `cmd:"" help:"信任文件夹 · what auditors and courts judge recordings with"`
+	Ledger  ledgerCommands  `cmd:"" help:"设备台账副本 · the office's copies of device ledgers"`
 	Backup  struct {
 		Config string `required:"" placeholder:"FILE" help:"office.yaml"`
 		To     string `required:"" placeholder:"FILE" help:"the backup: a file that does not exist yet"`
@@ -125,6 +126,10 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		err = c.Witness.confirm(stdout)
 	case "trust export":
 		err = withConfig(c.Trust.Export.Config, func(cfg *config.Config) error { return exportTrust(cfg, c.Trust.Export.To, stdout) })
+	case "ledger export", "ledger export <DEVICE>":
+		err = withConfig(c.Ledger.Export.Config, func(cfg *config.Config) error {
+			return exportLedgers(cfg, c.Ledger.Export.Devices, c.Ledger.Export.To, stdout)
+		})
 	case "backup":
 		err = withConfig(c.Backup.Config, func(cfg *config.Config) error {
 			return makeBackup(ctx, cfg, c.Backup.Config, c.Backup.To, stdout)

@@ -7,19 +7,23 @@ import (
 	"io/fs"
 	"regexp"
 	"slices"
-	"strings"
 )
 
-var generationName = regexp.MustCompile(`^([0-9a-f]{16}){1,2}$`)
+var (
+	generationName = regexp.MustCompile(`^([0-9a-f]{16}){1,2}$`)
+	deviceName     = regexp.MustCompile(`^[0-9a-f]{32}$`)
+)
 
 // ledgerCopy is one copy of a device ledger as found, and what it says about sessions.
 type ledgerCopy struct {
+	fsys fs.FS // its folder
 	path string
 	gen  string // G, the folder's name
 	data []byte
 	err  error // why it could not be read
 
-	noted []notedState // checkpoints that lie beside it, largest first, not judged yet
+	noted  []notedState // checkpoints that lie beside it, largest first, not judged yet
+	office string       // D of the office's folder it lies in, "" elsewhere
 
 	log      *signedLog
 	device   string
@@ -37,47 +41,11 @@ type ledgerCopy struct {
 }
 
 func readLedger(fsys fs.FS, path, gen string) *ledgerCopy {
-	l := &ledgerCopy{path: path, gen: gen}
+	l := &ledgerCopy{fsys: fsys, path: path, gen: gen, noted: readNotes(fsys, path)} // a ledger grows: notes first
 	if l.data, l.err = readLimited(fsys, "log.jsonl", MaxLog); l.err != nil {
 		l.err = uncheckable("ledger: %w", l.err)
 	}
-	l.noted = readNotes(fsys, path)
 	return l
-}
-
-// notedState is a state of a ledger that somebody was shown, and the file that says so.
-type notedState struct {
-	Checkpoint
-	file string
-}
-
-// maxNotes is how many checkpoints beside a ledger are looked at: only the largest that is signed counts.
-const maxNotes = 16
-
-// readNotes reads the largest checkpoints in anchors/ (section 3, ledger). What is none is left out: it
-// could be put there by anybody, and proves nothing.
-func readNotes(fsys fs.FS, path string) (notes []notedState) {
-	entries, err := fs.ReadDir(fsys, "anchors")
-	if err != nil {
-		return nil
-	}
-	for _, e := range slices.Backward(entries) { // names are numbers of one length
-		if !strings.HasSuffix(e.Name(), ".note") {
-			continue
-		}
-		name := "anchors/" + e.Name()
-		b, err := readLimited(fsys, name, MaxLine)
-		if err != nil {
-			continue
-		}
-		if c, err := ParseCheckpoint(string(b)); err == nil {
-			notes = append(notes, notedState{c, path + "/" + name})
-		}
-		if len(notes) == maxNotes {
-			break
-		}
-	}
-	return notes
 }
 
 // check finds the deciding signature with one of the keys, by device, and reads the covered lines.
@@ -262,48 +230,6 @@ func (l *ledgerCopy) line(line Line) error {
 		l.lost[x.Session] = x
 	}
 	return nil
-}
-
-// shown returns the largest state beside the ledger that a key of it signed.
-func (l *ledgerCopy) shown() (notedState, bool) {
-	if l.log == nil {
-		return notedState{}, false
-	}
-	for _, n := range l.noted {
-		if n.Origin == l.log.origin && slices.ContainsFunc(l.keys, func(k *ecdsa.PublicKey) bool { return n.Verify(k) == nil }) {
-			return n, true
-		}
-	}
-	return notedState{}, false
-}
-
-// tooShort tells which ledgers end before a state that the device signed and that is at hand, beside the
-// ledger or in a session's tokens/: lines are missing, and with them sessions may be. Of several copies of
-// one ledger the longest counts.
-func (v *verifier) tooShort() map[string]notedState {
-	longest, largest := make(map[string]int64), make(map[string]notedState)
-	note := func(n notedState) {
-		if n.Size > largest[n.Origin].Size {
-			largest[n.Origin] = n
-		}
-	}
-	for _, l := range v.ledgers {
-		if l.log != nil {
-			longest[l.log.origin] = max(longest[l.log.origin], l.log.Size+1) // with the sign line itself
-		}
-		if n, ok := l.shown(); ok {
-			note(n)
-		}
-	}
-	for _, c := range v.copies {
-		note(c.shown)
-	}
-	for origin, size := range longest {
-		if largest[origin].Size <= size {
-			delete(largest, origin)
-		}
-	}
-	return largest
 }
 
 // result tells what the ledger itself looks like.

@@ -132,9 +132,7 @@ func (c *copyCheck) anchor(name string, a *AnchorFile) {
 	for _, p := range proofs {
 		c.out.proofs[p.SHA256] = p
 	}
-	if a.Checkpoint.Size > c.shown.Size && a.Checkpoint.Origin == ledgerOf(c.open.Origin) {
-		c.shown = notedState{a.Checkpoint, c.path + "/" + name}
-	}
+	c.shown = append(c.shown, notedState{a.Checkpoint, c.path + "/" + name})
 	if a.Checkpoint.Origin != ledgerOf(c.open.Origin) {
 		return // of an earlier generation: it can only be named, not hold lines of this session
 	}

@@ -15,9 +15,11 @@ type verifier struct {
 	o       VerifyOptions
 	copies  []*copyCheck
 	ledgers []*ledgerCopy
-	whole   bool // a whole disk is among the places: sessions that a ledger names must be here (V16)
-	folder  bool // a folder of sessions, not a session alone, is among the places
-	result  Result
+	first   map[string][]*ecdsa.PublicKey // keys whose digest is D, from certificates beside an office's ledgers
+
+	whole  bool // a whole disk is among the places: sessions that a ledger names must be here (V16)
+	folder bool // a folder of sessions, not a session alone, is among the places
+	result Result
 
 	done, total int64 // bytes of media
 }
@@ -25,7 +27,7 @@ type verifier struct {
 // VerifyPlaces checks several places together: copies of the same session are judged by the best one
 // (V17), and every ledger given is held against every session of its device (V13, V14, V16).
 func VerifyPlaces(places []Place, o VerifyOptions) Result {
-	v := &verifier{o: o, result: Result{Require: o.Require, Sessions: []SessionResult{}}}
+	v := &verifier{o: o, first: make(map[string][]*ecdsa.PublicKey), result: Result{Require: o.Require, Sessions: []SessionResult{}}}
 	for _, p := range places {
 		if err := v.gather(p); err != nil {
 			v.result.Sessions = append(v.result.Sessions, SessionResult{ID: path.Base(p.Path), Paths: []string{p.Path},
@@ -35,13 +37,12 @@ func VerifyPlaces(places []Place, o VerifyOptions) Result {
 	for _, c := range v.copies {
 		c.check()
 	}
+	v.othersLedgers()
 	v.checkLedgers()
 	v.judge()
 	v.absent()
 	v.namesakes()
-	if v.folder && len(v.ledgers) == 0 && len(v.copies) > 0 {
-		v.result.Notes = append(v.result.Notes, "no device ledger was given: whether a whole session was taken away cannot be told; verify the whole disk, or the office's copy of the ledger beside it")
-	}
+	v.unledgered()
 	v.result.settle()
 	return v.result
 }
@@ -63,7 +64,7 @@ func (v *verifier) gather(p Place) error {
 		return nil
 	}
 	found := false
-	for _, dir := range []string{"ledger", "sessions", "."} {
+	for _, dir := range []string{"ledger", "sessions", "ledgers", "."} {
 		if dir == "." && found {
 			break
 		}
@@ -91,6 +92,9 @@ func (v *verifier) folders(p Place, dir string) (bool, error) {
 	if dir == "sessions" {
 		v.whole = true
 	}
+	if dir == "." {
+		v.firstKey(p.FS, path.Base(p.Path))
+	}
 	for _, e := range entries {
 		name, full := path.Join(dir, e.Name()), strings.TrimSuffix(p.Path, "/")+"/"+path.Join(dir, e.Name())
 		session := sessionName.MatchString(e.Name())
@@ -98,6 +102,7 @@ func (v *verifier) folders(p Place, dir string) (bool, error) {
 		case !e.IsDir() && dir == "sessions" && !litter(name):
 			v.result.Notes = append(v.result.Notes, full+": not a session folder")
 		case !e.IsDir():
+		case dir != "ledger" && dir != "sessions" && v.office(p.FS, name, full):
 		case dir == "ledger" || dir == "." && generationName.MatchString(e.Name()):
 			if err := v.ledger(p.FS, name, full); err != nil {
 				return true, err
@@ -169,6 +174,11 @@ func (v *verifier) checkLedgers() {
 			keys[device] = append(keys[device], pub)
 		}
 	}
+	for device, pubs := range v.first {
+		for _, pub := range pubs {
+			add(device, pub)
+		}
+	}
 	for _, c := range v.copies {
 		if c.pub != nil {
 			add(c.device, c.pub)
@@ -188,12 +198,14 @@ func (v *verifier) checkLedgers() {
 	for _, l := range v.ledgers {
 		l.check(keys)
 	}
-	short := v.tooShort()
+	short, another := v.contradicted()
 	for i, l := range v.ledgers {
 		r := l.result()
-		if n, ok := short[r.Origin]; ok && r.Finding == "" {
-			r.Finding = FindingMissing
-			r.Cause = fmt.Sprintf("this ledger ends after %d lines, and the device signed a state of %d: what came between is missing, sessions may be too (%s)", l.log.Size+1, n.Size, n.file)
+		if cause := another[l]; cause != "" && r.Finding == "" {
+			r.Finding, r.Cause = FindingForeign, cause
+		}
+		if cause := short[r.Origin]; cause != "" && r.Finding == "" {
+			r.Finding, r.Cause = FindingMissing, cause
 		}
 		v.follows(l, &r)
 		for _, other := range v.ledgers[:i] {

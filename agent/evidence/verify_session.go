@@ -34,7 +34,7 @@ type copyCheck struct {
 	files map[string]int64 // every file with its size
 	known map[string]bool  // files that something signed or fixed by the format names
 
-	shown notedState // the largest state of its ledger that its tokens/ are over
+	shown []notedState // states of the device's ledgers that its tokens/ are over
 
 	device string // D
 	certs  []*x509.Certificate

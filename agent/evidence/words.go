@@ -88,6 +88,9 @@ var chinese = []struct{ start, zh string }{
 	{"this copy was sealed", "这一份以另一份清单封存"},
 	{"this ledger ends after", "台账比设备签过名的状态短：其后的内容缺失，会话也可能缺失"},
 	{"no device ledger was given", "没有设备台账，无法得知是否有整个会话被拿走：请核验整块磁盘，或连同管理端的台账副本一起核验"},
+	{"this ledger is not the one", "设备为另一份台账签过名：两段历史"},
+	{"only ledgers were given", "只给出了台账：请连同磁盘或会话文件夹一起核验"},
+	{"ledgers of ", "其他设备的台账没有查看：给出的会话与它们无关"},
 	{"two copies of this ledger", "台账的两份说法不同"},
 	{"there is nothing to grade", "没有可评定的内容"},
 	{"the ledger ", "这份台账没有记载这次会话"}, // "… does not name this session"; the others stand before it
