@@ -35,7 +35,7 @@ func TestOpenTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Close()
-	if _, err := open(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another minglu-agent") {
+	if _, err := open(cfg, slog.New(slog.DiscardHandler), nil); err == nil || !strings.Contains(err.Error(), "another minglu-agent") {
 		t.Errorf("open: %v", err)
 	}
 }

@@ -197,7 +197,7 @@ func (c *commands) run(stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	a, err := open(cfg, log)
+	a, err := open(cfg, log, nil)
 	if err != nil {
 		fmt.Fprintln(stderr, "minglu-agent:", err)
 		if errors.As(err, new(*usageError)) {

@@ -102,9 +102,9 @@ type agent struct {
 	wg       sync.WaitGroup // seals and other work that Run waits for
 }
 
-// open makes all parts in order of need. Nothing runs before Run. What was opened is closed again on error.
-func open(cfg *config.Config, log *slog.Logger) (a *agent, err error) {
-	a = &agent{cfg: cfg, log: log, began: clock.Uptime(), lampWish: make(chan lampWish, 1), lampLost: make(chan struct{}, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{})}
+// open makes all parts in order of need, on the file system under, nil for the real one. Nothing runs before Run. What was opened is closed again on error.
+func open(cfg *config.Config, log *slog.Logger, under durable.Layer) (a *agent, err error) {
+	a = &agent{cfg: cfg, log: log, layer: durable.NewCounting(under), began: clock.Uptime(), lampWish: make(chan lampWish, 1), lampLost: make(chan struct{}, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{})}
 	opened := a // returning nil and an error sets a to nil
 	defer func() {
 		if err != nil {
@@ -167,7 +167,6 @@ func (a *agent) openState() (err error) {
 	if a.lock, err = lockState(a.cfg.State); err != nil {
 		return err
 	}
-	a.layer = durable.NewCounting(nil)
 	a.files = durable.Files{Layer: a.layer, Tmp: filepath.Join(a.cfg.State, tmpFolder)}
 	for _, dir := range []string{a.files.Tmp, filepath.Join(a.cfg.State, resultsFolder), filepath.Join(a.cfg.State, trustFolder)} {
 		if err := a.files.Mkdir(dir); err != nil {

@@ -24,6 +24,7 @@ const (
 	pollClimate = 10 * time.Second // the air of a room changes slowly
 	absentWait  = 30 * time.Second // for disks, before a repair goes on without them
 	readyWithin = 5 * time.Second  // disks that have not been looked at by then count as absent
+	openWithin  = 10 * time.Second // a continuation is signed on a disk by then, or what was cut is repaired without waiting for it
 )
 
 var errStopped = errors.New("asked to stop")
@@ -149,7 +150,7 @@ func (a *agent) begin(ctx context.Context) error {
 		lacking[p.Session] = a.copyOnly(p.Session)
 		return lacking[p.Session] || a.inUse(p.Session)
 	})
-	a.recordOn(pending)
+	a.recordOn(ctx, pending)
 	a.learnRecords(ctx)
 	if a.rebuild {
 		a.log.Info("rebuilding the catalogue from the session folders")
@@ -192,8 +193,10 @@ func (a *agent) awaitDisks(ctx context.Context) {
 	}
 }
 
-// recordOn continues the newest session that was cut while it recorded or paused.
-func (a *agent) recordOn(pending []recovery.Open) {
+// recordOn continues the newest session that was cut while it recorded or paused. It returns when the
+// continuation is signed on a disk: the session that was cut must not be sealed before, or another cut
+// between the two would leave nothing that says the room was recording.
+func (a *agent) recordOn(ctx context.Context, pending []recovery.Open) {
 	for i := len(pending) - 1; i >= 0; i-- {
 		p := pending[i]
 		if p.Ended || p.Last.IsZero() {
@@ -213,7 +216,20 @@ func (a *agent) recordOn(pending []recovery.Open) {
 		a.mu.Lock()
 		a.records.resumeAfter = &back
 		a.mu.Unlock()
-		a.loop.Send(room.PowerBack{Session: p.Session, Paused: p.Paused, Ago: ago, Details: cutDetails(p)})
+		ctx, cancel := context.WithTimeout(ctx, openWithin)
+		defer cancel()
+		if _, err := a.loop.Ask(ctx, room.PowerBack{Session: p.Session, Paused: p.Paused, Ago: ago, Details: cutDetails(p)}); err != nil {
+			a.log.Error("recording on", "session", p.Session, "err", err)
+			return
+		}
+		if c := a.running(); c != nil {
+			select {
+			case <-c.session.Opened():
+			case <-c.session.Failed():
+			case <-c.session.Done():
+			case <-ctx.Done(): // a disk that hangs: the repair has waited long enough
+			}
+		}
 		return
 	}
 }

@@ -17,6 +17,16 @@ type Job struct {
 	Network bool   // 10.0.2.15, the host is 10.0.2.2
 	Work    string // a folder of the host that the guest sees at the same path; "" for none
 	Run     []Program
+
+	// Root, if there is one, is a whole system of its own: after the mounts, PID 1 moves into it and becomes
+	// its Init. Run must be empty then; the guest is off when that system says so. Work is in it too.
+	Root *Root
+}
+
+// Root is an ext4 file system with an operating system.
+type Root struct {
+	Device string
+	Init   []string // program and arguments
 }
 
 // Mount is a disk of the guest, an ext4 file system.

@@ -269,6 +269,12 @@ func (k *killing) goOn(what, kind, id string, closed bool) string {
 	if kind == killPaused {
 		want = "paused"
 	}
+	if !closed { // killed again after the seal, the agent may still be looking at its disks
+		Wait(t, 20*time.Second, what+": the room records on", func() bool {
+			st = a.State()
+			return st.Session != nil && st.State == want
+		})
+	}
 	if st.Session == nil || st.State != want || st.Session.Continues != id && (kind != killTwice || st.Session.Continues == "") {
 		t.Fatalf("%s: the room is %s with session %+v; want %s, as the continuation of %s", what, st.State, st.Session, want, id)
 	}

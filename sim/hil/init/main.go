@@ -75,8 +75,15 @@ func work() error {
 	if err := json.Unmarshal(b, &job); err != nil {
 		return err
 	}
+	root := ""
+	if job.Root != nil {
+		root = "/system"
+		if err := mount(job.Root.Device, root, "ext4", 0, ""); err != nil {
+			return err
+		}
+	}
 	if job.Work != "" {
-		if err := mount("work", job.Work, "9p", 0, plan9); err != nil {
+		if err := mount("work", root+job.Work, "9p", 0, plan9); err != nil {
 			return err
 		}
 	}
@@ -92,6 +99,9 @@ func work() error {
 		if err := up("eth0", [4]byte{10, 0, 2, 15}, 24); err != nil {
 			return err
 		}
+	}
+	if job.Root != nil {
+		return become(root, job.Root.Init)
 	}
 	var ports [3]*os.File
 	for i, name := range []string{hil.PortOut, hil.PortErr, hil.PortResults} {
@@ -110,6 +120,19 @@ func work() error {
 		}
 	}
 	return nil
+}
+
+// become moves into the file system at root and is its PID 1 from then on.
+func become(root string, args []string) error {
+	for _, dir := range []string{"/dev", "/proc", "/sys", "/run", "/tmp"} {
+		if err := syscall.Mount(dir, root+dir, "", syscall.MS_MOVE, ""); err != nil {
+			return fmt.Errorf("move %s: %w", dir, err)
+		}
+	}
+	if err := errors.Join(syscall.Chdir(root), syscall.Mount(".", "/", "", syscall.MS_MOVE, ""), syscall.Chroot("."), syscall.Chdir("/")); err != nil {
+		return fmt.Errorf("switch root: %w", err)
+	}
+	return fmt.Errorf("%s: %w", args[0], syscall.Exec(args[0], args, []string{"HOME=/root", "TERM=linux", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}))
 }
 
 func run(p hil.Program, out, errs io.Writer) (res hil.Result) {

@@ -1,0 +1,178 @@
+package hil
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The office's answers at minglu-agent init: one network camera on the host, two disks by label.
+const answers = `room-3
+询问室三
+1
+某县市场监督管理局
+
+rtsp://10.0.2.2:%d/cam1
+被询问人
+
+1 2
+127.0.0.1:8080
+wang
+long enough a password
+
+y
+`
+
+// trial is what a person does with a new board, and later with a newer package: it runs as a service of
+// the guest's systemd. Each step prints a line with the seconds since the board started.
+const trial = `#!/bin/bash
+set -eu
+cd %[1]s
+step() { echo "STEP $1 $(cut -d. -f1 /proc/uptime)"; }
+trap 'echo "FAILED at line $LINENO"; journalctl --no-pager -u minglu-agent | tail -40' ERR
+export DEBIAN_FRONTEND=noninteractive
+api() { python3 -c 0 2>/dev/null; exec 3<>/dev/tcp/127.0.0.1/8080; printf '%%s /api/v1/%%s HTTP/1.0\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nContent-Length: %%d\r\n\r\n%%s' "$1" "$2" "${#3}" "$3" >&3; cat <&3; exec 3>&-; }
+step begin
+dpkg -i old.deb
+step installed
+systemctl is-enabled minglu-agent
+[ "$(systemctl is-active minglu-agent)" = inactive ]
+minglu-agent init <answers
+step ready
+systemctl is-active minglu-agent
+grep -c '# minglu' /etc/fstab
+ls /srv/minglu/a/sessions /srv/minglu/b/sessions
+systemd-analyze security --no-pager minglu-agent | tail -1
+[ "$(stat -c %%U /srv/minglu/a/sessions)" = minglu ]
+api POST session '{"matter":"upgrade"}' | grep -q '201 Created'
+sleep 5
+cp /etc/minglu/agent.yaml before.yaml
+dpkg -i new.deb
+step upgraded
+cmp before.yaml /etc/minglu/agent.yaml
+for n in $(seq 60); do api GET state '' >state.txt 2>/dev/null && grep -q '"state":"recording"' state.txt && break; sleep 1; done
+grep -q '"state":"recording"' state.txt
+sleep 3
+api POST session/stop '{"reason":"end"}' | grep -q '202 Accepted'
+for n in $(seq 30); do [ "$(ls /srv/minglu/a/sessions/*/manifest.json.p7s | wc -l)" -ge 3 ] && break; sleep 1; done
+step continued
+mkdir -p out
+cp -r /srv/minglu/a out/a; cp -r /srv/minglu/b out/b; minglu-agent trust --config /etc/minglu/agent.yaml >out/device.pem
+dpkg -r minglu-agent
+step removed
+! systemctl is-active minglu-agent
+[ -e /etc/minglu/agent.yaml ]
+diff -r /srv/minglu/a/sessions out/a/sessions
+dpkg -P minglu-agent
+step purged
+[ ! -e /etc/minglu/agent.yaml ]
+[ ! -e /usr/bin/minglu-agent ]
+diff -r /srv/minglu/a/sessions out/a/sessions
+ls /var/lib/minglu/identity >/dev/null
+step done
+`
+
+// atMost is how long it may take from the package to the first sealed session, in the guest's time.
+const atMost = 10 * time.Minute
+
+// TestInstall goes from the package to a sealed session on a Debian board without a file edited by hand, then
+// upgrades in the middle of a session, removes and purges.
+func TestInstall(t *testing.T) {
+	if !long(t) {
+		t.Log("the short form has no Debian root: HIL=long")
+		return
+	}
+	k := kernel(t)
+	ctx, stop := context.WithTimeout(t.Context(), 40*time.Minute)
+	defer stop()
+	root, err := k.Debian(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := t.TempDir()
+	port := camera(t, "cam1")
+	for name, version := range map[string]string{"old.deb": "0~trial1", "new.deb": "0~trial2"} {
+		debianPackage(t, filepath.Join(host, name), version)
+	}
+	write(t, filepath.Join(host, "answers"), fmt.Sprintf(answers, port))
+	write(t, filepath.Join(host, "trial.sh"), fmt.Sprintf(trial, host))
+	// The service that a person's hands are, put in by a small system of its own before the real one starts.
+	write(t, filepath.Join(host, "begin.sh"), fmt.Sprintf(`#!/bin/sh
+mkdir -p /etc/systemd/system/multi-user.target.wants
+cat >/etc/systemd/system/trial.service <<'X'
+[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+StandardOutput=file:%[1]s/log
+StandardError=inherit
+ExecStart=/bin/bash %[1]s/trial.sh
+ExecStopPost=/bin/sh -c 'sync; echo "%[2]s" >/dev/console; systemctl poweroff --force'
+X
+ln -sf ../trial.service /etc/systemd/system/multi-user.target.wants/
+exec /sbin/init
+`, host, ended))
+	o := Options{
+		Job:     Job{Network: true, Work: host, Root: &Root{Device: "/dev/vda", Init: []string{"/bin/sh", host + "/begin.sh"}}},
+		Modules: []string{"virtio_blk", "ext4"}, QEMU: Drive("root", root, true),
+	}
+	for _, label := range []string{"minglu-a", "minglu-b"} {
+		img := filepath.Join(host, label+".img")
+		command(t, "truncate", "-s", "600M", img)
+		command(t, "mkfs.ext4", "-q", "-L", label, img)
+		o.QEMU = append(o.QEMU, Drive(strings.ReplaceAll(label, "-", ""), img, true)...)
+	}
+	began := time.Now()
+	g, err := k.Boot(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = g.Wait()
+	log, _ := os.ReadFile(filepath.Join(host, "log"))
+	t.Logf("%v on the host\n%s", time.Since(began).Round(time.Second), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]time.Duration{}
+	for _, m := range regexp.MustCompile(`(?m)^STEP (\w+) (\d+)$`).FindAllStringSubmatch(string(log), -1) {
+		s, _ := strconv.Atoi(m[2])
+		at[m[1]] = time.Duration(s) * time.Second
+	}
+	if _, ok := at["done"]; !ok {
+		t.Fatal("the trial did not come to its end")
+	}
+	if took := at["ready"] - at["begin"]; took > atMost {
+		t.Errorf("from package to sealed session %v, want at most %v", took, atMost)
+	} else {
+		t.Logf("figure: from package to the first sealed and verified session %v of guest time; upgrade in a session %v", took, at["upgraded"]-at["ready"])
+	}
+	// Outside: the host's own program, on what was copied off.
+	agent := filepath.Join(host, "minglu-agent")
+	build(t, "amd64", "./agent", agent)
+	out, err := exec.Command(agent, "verify", "--require", "0", filepath.Join(host, "out/a"), filepath.Join(host, "out/b")).CombinedOutput()
+	if code := err; code != nil && !strings.Contains(code.Error(), "exit status 3") {
+		t.Errorf("verify of both disks: %v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func command(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+}
