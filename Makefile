@@ -61,8 +61,11 @@ cross: ## all programs for all boards
 deb: cross ## Debian packages of agent and office, for arm64, armhf, amd64 in out/deb
 	mkdir -p out/deb
 	for t in arm64:arm64 arm:armhf amd64:amd64; do for p in agent provisioning; do \
-		BUILT=$${t%:*} DEB_ARCH=$${t#*:} VERSION=$(VERSION) $(NFPM) package --packager deb --config $$p/package/nfpm.yaml --target out/deb/ || exit 1; \
+		BUILT=out/$${t%:*} DEB_ARCH=$${t#*:} VERSION=$(VERSION) $(NFPM) package --packager deb --config $$p/package/nfpm.yaml --target out/deb/ || exit 1; \
 	done; done
+
+one-deb:
+	$(NFPM) package --packager deb --config agent/package/nfpm.yaml --target $(TO)
 
 tools: ## install what the tests need (apt, npm)
 	@tools/install
@@ -70,4 +73,4 @@ tools: ## install what the tests need (apt, npm)
 clean: ## remove what was built
 	rm -rf bin out var
 
-.PHONY: help build run test check race fuzz bench microbench soak hil lint cross deb tools clean
+.PHONY: help build run test check race fuzz bench microbench soak hil lint cross deb one-deb tools clean

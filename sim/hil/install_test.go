@@ -1,12 +1,15 @@
 package hil
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,7 +22,7 @@ const answers = `room-3
 1
 某县市场监督管理局
 
-rtsp://10.0.2.2:%d/cam1
+rtsp://10.0.2.2:%s/cam1
 被询问人
 
 1 2
@@ -38,7 +41,7 @@ cd %[1]s
 step() { echo "STEP $1 $(cut -d. -f1 /proc/uptime)"; }
 trap 'echo "FAILED at line $LINENO"; journalctl --no-pager -u minglu-agent | tail -40' ERR
 export DEBIAN_FRONTEND=noninteractive
-api() { python3 -c 0 2>/dev/null; exec 3<>/dev/tcp/127.0.0.1/8080; printf '%%s /api/v1/%%s HTTP/1.0\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nContent-Length: %%d\r\n\r\n%%s' "$1" "$2" "${#3}" "$3" >&3; cat <&3; exec 3>&-; }
+api() { exec 3<>/dev/tcp/127.0.0.1/8080; printf '%%s /api/v1/%%s HTTP/1.0\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nContent-Length: %%d\r\n\r\n%%s' "$1" "$2" "${#3}" "$3" >&3; cat <&3; exec 3>&-; }
 step begin
 dpkg -i old.deb
 step installed
@@ -101,11 +104,12 @@ func TestInstall(t *testing.T) {
 	for name, version := range map[string]string{"old.deb": "0~trial1", "new.deb": "0~trial2"} {
 		debianPackage(t, filepath.Join(host, name), version)
 	}
-	write(t, filepath.Join(host, "answers"), fmt.Sprintf(answers, port))
-	write(t, filepath.Join(host, "trial.sh"), fmt.Sprintf(trial, host))
+	script(t, filepath.Join(host, "answers"), fmt.Sprintf(answers, port))
+	script(t, filepath.Join(host, "trial.sh"), fmt.Sprintf(trial, host))
 	// The service that a person's hands are, put in by a small system of its own before the real one starts.
-	write(t, filepath.Join(host, "begin.sh"), fmt.Sprintf(`#!/bin/sh
-mkdir -p /etc/systemd/system/multi-user.target.wants
+	script(t, filepath.Join(host, "begin.sh"), fmt.Sprintf(`#!/bin/sh
+mkdir -p /etc/systemd/system/multi-user.target.wants /etc/tmpfiles.d
+ln -sf /dev/null /etc/tmpfiles.d/tmp.conf # it would empty /tmp, and with it this folder of the host
 cat >/etc/systemd/system/trial.service <<'X'
 [Unit]
 After=multi-user.target
@@ -151,23 +155,65 @@ exec /sbin/init
 	if took := at["ready"] - at["begin"]; took > atMost {
 		t.Errorf("from package to sealed session %v, want at most %v", took, atMost)
 	} else {
-		t.Logf("figure: from package to the first sealed and verified session %v of guest time; upgrade in a session %v", took, at["upgraded"]-at["ready"])
+		figure(t, "from package to the first sealed and verified session %v of guest time; upgrade in a session %v", took, at["upgraded"]-at["ready"])
 	}
 	// Outside: the host's own program, on what was copied off.
 	agent := filepath.Join(host, "minglu-agent")
-	build(t, "amd64", "./agent", agent)
+	must(t, Build(agent, runtime.GOARCH, "minglu/agent"))
 	out, err := exec.Command(agent, "verify", "--require", "0", filepath.Join(host, "out/a"), filepath.Join(host, "out/b")).CombinedOutput()
-	if code := err; code != nil && !strings.Contains(code.Error(), "exit status 3") {
+	if err != nil && !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("verify of both disks: %v\n%s", err, out)
 	}
 	t.Logf("%s", out)
 }
 
-func write(t *testing.T, name, text string) {
+// camera is a network camera on the host's loopback, which the guest reaches as 10.0.2.2: ffmpeg's test picture
+// and tone through the relay. It returns its port.
+func camera(t *testing.T, path string) (port string) {
 	t.Helper()
-	if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
+	relay := filepath.Join(t.TempDir(), "rtsprelay")
+	must(t, Build(relay, runtime.GOARCH, "minglu/sim/rtsprelay"))
+	c := exec.Command(relay)
+	out, err := c.StdoutPipe()
+	must(t, err)
+	must(t, c.Start())
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	must(t, err)
+	addr := strings.TrimSpace(strings.TrimPrefix(line, "listening "))
+	_, port, err = net.SplitHostPort(addr)
+	must(t, err)
+	f := exec.Command("ffmpeg", "-v", "error", "-nostdin", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=15", "-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000",
+		"-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "15", "-pix_fmt", "yuv420p", "-c:a", "aac", "-max_delay", "50000", "-f", "rtsp", "-rtsp_transport", "tcp", "rtsp://"+addr+"/"+path)
+	f.Stderr = os.Stderr
+	must(t, f.Start())
+	t.Cleanup(func() { _ = f.Process.Kill(); _ = f.Wait() })
+	return port
+}
+
+// debianPackage makes the agent's package for arm64 as make deb does.
+func debianPackage(t *testing.T, to, version string) {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, build("arm64", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+version, "-o", filepath.Join(dir, "agent"), "minglu/agent"))
+	c := exec.Command("make", "-s", "one-deb")
+	c.Dir = tree(t)
+	c.Env = append(os.Environ(), "BUILT="+dir, "DEB_ARCH=arm64", "VERSION="+version, "TO="+to)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("make one-deb: %v\n%s", err, out)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func script(t *testing.T, name, text string) {
+	t.Helper()
+	must(t, os.WriteFile(name, []byte(text), 0o755))
 }
 
 func command(t *testing.T, name string, args ...string) {

@@ -124,7 +124,7 @@ func work() error {
 
 // become moves into the file system at root and is its PID 1 from then on.
 func become(root string, args []string) error {
-	for _, dir := range []string{"/dev", "/proc", "/sys", "/run", "/tmp"} {
+	for _, dir := range []string{"/dev", "/proc", "/sys", "/run"} {
 		if err := syscall.Mount(dir, root+dir, "", syscall.MS_MOVE, ""); err != nil {
 			return fmt.Errorf("move %s: %w", dir, err)
 		}
