@@ -35,7 +35,7 @@ var version = ""
 type commands struct {
 	Run struct {
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
-	} `cmd:"" help:"录制本房间，直到收到 SIGTERM 或 ctrl-C · record this room until SIGTERM or ctrl-C"`
+	} `cmd:"" help:"录制本房间，直到收到 SIGTERM 或 ctrl-C；SIGHUP：空闲时退出 · record this room until SIGTERM or ctrl-C; SIGHUP: end once it is idle"`
 	Init   initCommand `cmd:"" help:"首次设置：问几个问题，写好配置，检查并试录 · first start: asks, writes the configuration, examines, records a drill"`
 	Verify struct {
 		Paths   []string      `arg:"" name:"PATH" help:"session folder, disk, or several copies of one session"`
@@ -207,12 +207,29 @@ func (c *commands) run(stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	defer signal.Stop(again)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-again:
+			log.Info("ends as soon as the room is idle, to be started anew")
+			a.awaitIdle(ctx)
+			end(errAgain)
+		}
+	}()
 	if err := a.Run(ctx); err != nil {
 		fmt.Fprintln(stderr, "minglu-agent:", err)
 		return exitFailed
 	}
 	return exitGood
 }
+
+// errAgain is why an agent ends that was sent SIGHUP: a new program or configuration is in place.
+var errAgain = errors.New("SIGHUP: to be started anew")
 
 // usageError is an error of the configuration that only shows when things are opened.
 type usageError struct{ error }

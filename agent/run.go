@@ -61,6 +61,25 @@ func (a *agent) Run(ctx context.Context) error {
 	return errors.Join(asked(err), asked(recErr))
 }
 
+// awaitIdle returns when no session runs and none is being sealed, or ctx ends.
+func (a *agent) awaitIdle(ctx context.Context) {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		a.mu.Lock()
+		busy := a.session != nil || len(a.closing) > 0 || a.opening != ""
+		a.mu.Unlock()
+		if !busy && a.loop.State().Phase == "" {
+			return
+		}
+	}
+}
+
 // asked drops the error of something that was only asked to stop.
 func asked(err error) error {
 	if errors.Is(err, errStopped) || errors.Is(err, context.Canceled) {

@@ -60,12 +60,16 @@ cp /etc/minglu/agent.yaml before.yaml
 dpkg -i new.deb
 step upgraded
 cmp before.yaml /etc/minglu/agent.yaml
-for n in $(seq 60); do api GET state '' >state.txt 2>/dev/null && grep -q '"state":"recording"' state.txt && break; sleep 1; done
-grep -q '"state":"recording"' state.txt
-sleep 3
+# The session goes on with the program it began with; the new one comes when the room is idle.
+api GET state '' | grep -q '"state":"recording"'
+readlink /proc/$(systemctl show -p MainPID --value minglu-agent)/exe | grep deleted
 api POST session/stop '{"reason":"end"}' | grep -q '202 Accepted'
-for n in $(seq 30); do [ "$(ls /srv/minglu/a/sessions/*/manifest.json.p7s | wc -l)" -ge 3 ] && break; sleep 1; done
-step continued
+for n in $(seq 60); do journalctl -u minglu-agent | grep -c "page is open" | grep -q 2 && break; sleep 1; done
+for n in $(seq 30); do api GET state '' 2>/dev/null | grep -q '"state":"idle"' && break; sleep 1; done
+! readlink /proc/$(systemctl show -p MainPID --value minglu-agent)/exe | grep deleted
+ls -d /srv/minglu/a/sessions/*
+[ "$(ls /srv/minglu/a/sessions/*/manifest.json.p7s | wc -l)" = 2 ]
+step renewed
 mkdir -p out
 cp -r /srv/minglu/a out/a; cp -r /srv/minglu/b out/b; minglu-agent trust --config /etc/minglu/agent.yaml >out/device.pem
 dpkg -r minglu-agent
