@@ -50,6 +50,11 @@ func openOffline(cfg *config.Config, log *slog.Logger) (o *offline, err error) {
 		}
 		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
 			f.Close()
+			lock, lerr := lockState(cfg.State)
+			if lerr != nil {
+				return nil, lerr // it is this room's own agent that runs
+			}
+			lock.Close()
 			return nil, fmt.Errorf("磁盘 %s 正被另一个代理使用 / another agent uses the disk %s", dir, dir)
 		}
 		o.disks = append(o.disks, offlineDisk{id, dir, f})

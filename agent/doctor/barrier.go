@@ -49,7 +49,11 @@ func Measure(ctx context.Context, layer durable.Layer, disk, id string, channels
 		}
 	}()
 	for i := range channels + 1 {
-		f, err := files.CreateFile(filepath.Join(files.Tmp, fmt.Sprintf("doctor-%d.tmp", i)))
+		name := filepath.Join(files.Tmp, fmt.Sprintf("doctor-%d.tmp", i))
+		if err := files.Remove(name); err != nil { // a doctor that was killed left it
+			return b, err
+		}
+		f, err := files.CreateFile(name)
 		if err != nil {
 			return b, err
 		}

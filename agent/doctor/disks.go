@@ -142,7 +142,11 @@ func writable(o DiskOptions) Finding {
 	dir := tmpOf(o.Dir)
 	files := durable.Files{Layer: o.Layer, Tmp: dir}
 	name := filepath.Join(dir, "doctor-probe.tmp")
-	f, err := files.CreateFile(name)
+	err := files.Remove(name) // a doctor that was killed left it
+	var f *durable.File
+	if err == nil {
+		f, err = files.CreateFile(name)
+	}
 	if err == nil {
 		_, err = f.Write(make([]byte, 4096))
 		err = errors.Join(err, f.Sync(), f.Close(), files.Remove(name))

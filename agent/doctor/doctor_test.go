@@ -89,6 +89,9 @@ func TestDisk(t *testing.T) {
 			o.Layer = &durabletest.Layer{Free: func() int64 { return doctor.Floor + 1<<30 }}
 		}},
 		{"room for many days", "disk.space", doctor.Good, func(*testing.T, *doctor.DiskOptions) {}},
+		{"what a doctor that was killed left", "disk.write", doctor.Good, func(t *testing.T, o *doctor.DiskOptions) {
+			must(t, os.WriteFile(filepath.Join(o.Dir, "tmp", "doctor-probe.tmp"), nil, 0o644))
+		}},
 		{"a disk that refuses", "disk.write", doctor.Bad, func(t *testing.T, o *doctor.DiskOptions) {
 			o.Layer = &durabletest.Layer{Before: func(op durabletest.Op) error {
 				if op.Verb == "datasync" {
@@ -132,6 +135,7 @@ func TestMeasure(t *testing.T) {
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			dir := newDisk(t)
+			must(t, os.WriteFile(filepath.Join(dir, "tmp", "doctor-1.tmp"), nil, 0o644)) // of one that was killed
 			synctest.Test(t, func(t *testing.T) {
 				l := &durabletest.Layer{Before: func(op durabletest.Op) error {
 					if op.Verb == "datasync" {

@@ -219,6 +219,11 @@ func (b *Broker) recheck(ctx context.Context) {
 
 // Recheck judges the certificates of all open connections anew and ends those that are no longer good.
 func (b *Broker) Recheck() {
+	select {
+	case <-b.bound: // and with it the door is there for all to see, if there ever will be one
+	default:
+		return
+	}
 	if b.o.Certificate == nil || b.door == nil {
 		return
 	}

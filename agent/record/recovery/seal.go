@@ -386,6 +386,9 @@ func (j *job) signature(manifest []byte, certs []*x509.Certificate, at time.Time
 
 // extras writes the signatures beside the CMS one: those on a disk already if there are, else new ones.
 func (j *job) extras(manifest []byte) error {
+	if sig := j.signedSM2(manifest); sig != nil {
+		return j.each(func(c *replica) error { return same(c, sm2Sig, sig) })
+	}
 	if j.o.Extras == nil {
 		return &stop{Damaged, "its SM2 key is not here: put sm2.key back, or seal it on the device that has it"}
 	}
@@ -402,6 +405,26 @@ func (j *job) extras(manifest []byte) error {
 		}
 		if err := j.each(func(c *replica) error { return same(c, name, b) }); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+const sm2Sig = "manifest.json.sm2"
+
+// signedSM2 is the SM2 signature that is on a disk already, if it holds; nil if none does. The key need not be here.
+func (j *job) signedSM2(manifest []byte) []byte {
+	for _, c := range j.copies {
+		sig, err := readFile(c.path(sm2Sig), maxPEMBytes)
+		if err != nil {
+			continue
+		}
+		b, err := readFile(c.path("sm2.pem"), maxPEMBytes)
+		if err != nil {
+			continue
+		}
+		if certs, err := evidence.SM2CertsPEM(b); err == nil && len(certs) > 0 && evidence.VerifySM2(manifest, sig, certs[0]) == nil {
+			return sig
 		}
 	}
 	return nil
