@@ -30,7 +30,6 @@ import (
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 )
 
 // Limits.
@@ -182,7 +181,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	if b.o.TLS != nil {
 		l = tls.NewListener(b.door, b.o.TLS.Clone())
 	}
-	if err := b.server.AddListener(listeners.NewNet("devices", l)); err != nil {
+	if err := b.server.AddListener(&listener{l, b.server}); err != nil {
 		return errors.Join(fmt.Errorf("broker: %w", err), raw.Close())
 	}
 	if err := b.server.Serve(); err != nil {
