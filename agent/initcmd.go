@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -32,6 +35,7 @@ const (
 type initCommand struct {
 	Config string `default:"/etc/minglu/agent.yaml" placeholder:"FILE" help:"where to write the configuration; a new file"`
 	State  string `default:"/var/lib/minglu" placeholder:"DIR" help:"folder for keys, ledger and catalogue"`
+	Web    string `placeholder:"HOST:PORT" help:"ask on a page at this address, not at the terminal; its whole address is printed"`
 	Owner  string `default:"minglu" placeholder:"USER" help:"user the service runs as"`
 
 	look func(context.Context, io.Writer) setup.Found // nil: at this board
@@ -50,6 +54,9 @@ func (c *initCommand) run(stdin io.Reader, stdout, stderr io.Writer) int {
 		look = findAround
 	}
 	i := &setup.Interview{Found: look(ctx, stderr)}
+	if c.Web != "" {
+		return c.page(ctx, i, stdout, stderr)
+	}
 	fmt.Fprintf(stdout, "明录首次设置 · Minglu, first start\n主板 board: %s\n方括号内为默认值，直接回车采用 · [in brackets] is taken by Enter\n\n", i.Found.BoardName)
 	in := bufio.NewReader(stdin)
 	for q := i.Question(); q != nil; q = i.Question() {
@@ -62,8 +69,53 @@ func (c *initCommand) run(stdin io.Reader, stdout, stderr io.Writer) int {
 			fmt.Fprintln(stdout, "  ✗", err)
 		}
 	}
-	s := &settingUp{initCommand: c, a: &i.A, out: stdout, err: stderr}
+	return c.setUp(ctx, &i.A, stdout)
+}
+
+func (c *initCommand) setUp(ctx context.Context, a *setup.Answers, out io.Writer) int {
+	s := &settingUp{initCommand: c, a: a, out: out}
 	return s.all(ctx)
+}
+
+// page asks in a browser, by TLS unless it is one of this machine.
+func (c *initCommand) page(ctx context.Context, i *setup.Interview, stdout, stderr io.Writer) int {
+	l, err := net.Listen("tcp", c.Web)
+	if err != nil {
+		fmt.Fprintln(stderr, "minglu-agent:", err)
+		return exitFailed
+	}
+	scheme := "http"
+	if a, ok := l.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
+		cert, _, _, err := selfSigned(i.Found.Host)
+		if err != nil {
+			fmt.Fprintln(stderr, "minglu-agent:", err)
+			return exitFailed
+		}
+		scheme, l = "https", tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}})
+		fmt.Fprintf(stdout, "证书 certificate SHA-256 %X\n", sha256.Sum256(cert.Certificate[0]))
+	}
+	p := setup.NewPage(i, func(ctx context.Context, a *setup.Answers, out io.Writer) bool {
+		return c.setUp(ctx, a, io.MultiWriter(stdout, out)) == exitGood
+	})
+	host := l.Addr().String()
+	if _, port, _ := net.SplitHostPort(host); scheme == "https" {
+		for _, ip := range addresses() {
+			if !ip.IsLoopback() {
+				host = net.JoinHostPort(ip.String(), port)
+				break
+			}
+		}
+	}
+	fmt.Fprintf(stdout, "请在浏览器中打开 · open in a browser: %s://%s/?t=%s\n", scheme, host, p.Token())
+	ok, err := p.Run(ctx, l)
+	switch {
+	case err != nil:
+		fmt.Fprintln(stderr, "minglu-agent: 设置未完成 · not finished:", err)
+		return exitFailed
+	case !ok:
+		return exitFailed
+	}
+	return exitGood
 }
 
 // ask prints one question and reads a line.
@@ -99,7 +151,7 @@ func readLine(in *bufio.Reader) (string, error) {
 type settingUp struct {
 	*initCommand
 	a        *setup.Answers
-	out, err io.Writer
+	out      io.Writer
 	uid, gid int // of the owner; -1 leave as it is
 	started  bool
 	failed   []string
@@ -138,8 +190,8 @@ func (s *settingUp) all(ctx context.Context) int {
 		case err == nil:
 			fmt.Fprintln(s.out, "  ✓")
 		case st.must || ctx.Err() != nil:
-			fmt.Fprintln(s.err, "  ✗", err)
-			fmt.Fprintln(s.err, "minglu-agent: 设置中止；改正后重新运行 · stopped; mend that and run this again")
+			fmt.Fprintln(s.out, "  ✗", err)
+			fmt.Fprintln(s.out, "minglu-agent: 设置中止；改正后重新运行 · stopped; mend that and run this again")
 			return exitFailed
 		default:
 			fmt.Fprintln(s.out, "  ✗", err)
@@ -272,7 +324,7 @@ func (s *settingUp) enrol(context.Context) error {
 		return nil
 	}
 	c := enrolCommand{Config: s.Config, Office: s.a.Office, Code: s.a.Code}
-	if c.run(strings.NewReader(""), s.out, s.err) != exitGood {
+	if c.run(strings.NewReader(""), s.out, s.out) != exitGood {
 		return fmt.Errorf("之后再试 · try again: minglu-agent enrol --config %s --office %s", s.Config, s.a.Office)
 	}
 	return nil
@@ -281,7 +333,7 @@ func (s *settingUp) enrol(context.Context) error {
 func (s *settingUp) doctor(context.Context) error {
 	var c commands
 	c.Doctor.Config = s.Config
-	if c.doctor(s.out, s.err) != exitGood {
+	if c.doctor(s.out, s.out) != exitGood {
 		return fmt.Errorf("有故障项，见上 · something is wrong, see above; again: minglu-agent doctor --config %s", s.Config)
 	}
 	return nil

@@ -57,25 +57,7 @@ func (s *settingUp) pages(context.Context) error {
 	if s.a.Local() {
 		return nil
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	t := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: s.a.Name}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(pagesYears, 0, 0),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, BasicConstraintsValid: true,
-		DNSNames: []string{s.a.Name, s.a.Name + ".local", "localhost"}, IPAddresses: addresses(),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
-	if err != nil {
-		return err
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	cert, chain, key, err := selfSigned(s.a.Name)
 	if err != nil {
 		return err
 	}
@@ -83,13 +65,43 @@ func (s *settingUp) pages(context.Context) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for name, block := range map[string]*pem.Block{setup.PagesCert: {Type: "CERTIFICATE", Bytes: der}, setup.PagesKey: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
-		if err := s.write(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o640); err != nil {
+	for name, text := range map[string][]byte{setup.PagesCert: chain, setup.PagesKey: key} {
+		if err := s.write(filepath.Join(dir, name), text, 0o640); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(s.out, "  %s SHA-256 %X\n", filepath.Join(dir, setup.PagesCert), sha256.Sum256(der))
+	fmt.Fprintf(s.out, "  %s SHA-256 %X\n", filepath.Join(dir, setup.PagesCert), sha256.Sum256(cert.Certificate[0]))
 	return nil
+}
+
+// selfSigned makes a certificate that nobody vouches for, with what it and its key are in PEM.
+func selfSigned(name string) (cert tls.Certificate, chain, key []byte, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return cert, nil, nil, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return cert, nil, nil, err
+	}
+	now := time.Now()
+	t := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(pagesYears, 0, 0),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, BasicConstraintsValid: true,
+		DNSNames: []string{name, name + ".local", "localhost"}, IPAddresses: addresses(),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, private.Public(), private)
+	if err != nil {
+		return cert, nil, nil, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return cert, nil, nil, err
+	}
+	chain = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+	cert, err = tls.X509KeyPair(chain, key)
+	return cert, chain, key, err
 }
 
 // addresses are those the board has now.
@@ -174,7 +186,7 @@ func (s *settingUp) drill(ctx context.Context) error {
 			return fmt.Errorf("试录没有封存 · the test recording was not sealed within %v", sealTime)
 		}
 	}
-	switch code := runVerify(folders, "", 0, evidence.DefaultWindow, false, s.out, s.err); code {
+	switch code := runVerify(folders, "", 0, evidence.DefaultWindow, false, s.out, s.out); code {
 	case evidence.ExitGood:
 		return nil
 	case evidence.ExitSound:

@@ -171,7 +171,7 @@ var (
 	loginForm  = regexp.MustCompile(`^[a-z][a-z0-9._-]{0,31}$`)
 	hostForm   = regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]*):[0-9]{1,5}$`)
 	kinds      = []string{"interview", "hearing", "interrogation", "other"}
-	kindsShown = []string{"interview 询问室", "hearing 听证室", "interrogation 讯问室", "other 其他"}
+	kindsShown = []string{"询问室 interview", "听证室 hearing", "讯问室 interrogation", "其他 other"}
 )
 
 func (i *Interview) askName() *Question {
