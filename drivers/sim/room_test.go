@@ -101,7 +101,7 @@ func TestFlashAndBeepBeginTogether(t *testing.T) {
 		cam := r.Camera("face")
 		var beeps []time.Duration
 		for _, s := range sound.samples { // a beep begins where the 1 kHz sine begins
-			x := pcm(s.Data)
+			x := samplesOf(s.Data)
 			if s.PTS%SampleRateHz == 0 && tone(x, BeepHz) > 0.2 {
 				beeps = append(beeps, time.Duration(s.PTS)*time.Second/SampleRateHz)
 			} else if s.PTS%SampleRateHz >= int64(BeepLength)*SampleRateHz/int64(time.Second) && tone(x, BeepHz) > 0.2 {
@@ -130,7 +130,7 @@ func TestFlashAndBeepBeginTogether(t *testing.T) {
 	})
 }
 
-func pcm(b []byte) []float64 {
+func samplesOf(b []byte) []float64 {
 	x := make([]float64, len(b)/2)
 	for i := range x {
 		x[i] = float64(int16(binary.LittleEndian.Uint16(b[2*i:]))) / 32768
@@ -159,7 +159,7 @@ func level(x []float64) (rms, peak float64) {
 func all(t *tape) []float64 {
 	var x []float64
 	for _, s := range t.samples {
-		x = append(x, pcm(s.Data)...)
+		x = append(x, samplesOf(s.Data)...)
 	}
 	return x
 }
@@ -322,7 +322,7 @@ func TestSpeakerIsHeardByTheMicrophone(t *testing.T) {
 		n := 0
 		for _, s := range out.samples {
 			at := time.Duration(s.PTS) * time.Second / SampleRateHz
-			if tone(pcm(s.Data), 523.25) > 0.1 && at >= 102100*time.Millisecond && at < 102600*time.Millisecond {
+			if tone(samplesOf(s.Data), 523.25) > 0.1 && at >= 102100*time.Millisecond && at < 102600*time.Millisecond {
 				n++
 			}
 		}
@@ -375,7 +375,7 @@ func FuzzWAV(f *testing.F) {
 	f.Add(Chime()[:200])
 	f.Fuzz(func(t *testing.T, wav []byte) {
 		x, err := decodeWAV(wav)
-		if err == nil && len(x) > maxWAVSeconds*SampleRateHz {
+		if err == nil && len(x) > 120*SampleRateHz {
 			t.Errorf("%d PCM frames", len(x))
 		}
 	})
