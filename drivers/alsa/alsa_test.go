@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minglu/drivers"
+	"minglu/drivers/driverstest"
 	"minglu/drivers/pcm"
 )
 
@@ -613,4 +614,20 @@ func TestStruct(t *testing.T) {
 	if got, want := reflect.TypeFor[elemValue]().Size(), uintptr(200+128*reflect.TypeFor[int]().Size()); got != want {
 		t.Errorf("struct snd_ctl_elem_value has %d bytes, want %d", got, want)
 	}
+}
+
+func TestConformance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(t, 48000, nil)
+		driverstest.Microphone(t, driverstest.MicrophoneOptions{Microphone: r.microphone(t, 1, 2), Uptime: r.card.o.Uptime})
+		s := newSpeaker(t, &fake{}, 48000)
+		open := s.open
+		s.open = func(name string, w wish) (*device, uint, error) {
+			d, card, err := open(name, w)
+			f := d.stream.(*fake)
+			*f = fake{play: true, buffer: f.buffer, rate: f.rate}
+			return d, card, err
+		}
+		driverstest.Speaker(t, driverstest.SpeakerOptions{Speaker: s})
+	})
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minglu/drivers"
+	"minglu/drivers/driverstest"
 	"minglu/drivers/pcm"
 )
 
@@ -412,6 +413,24 @@ func beep(rateHz, channels int, length time.Duration) []byte {
 		}
 	}
 	return b
+}
+
+// TestHILConformance tests the loop's two ends as any microphone and speaker.
+func TestHILConformance(t *testing.T) {
+	card, err := NewCard(CardOptions{Name: "hw:CARD=Loopback,DEV=1", Uptime: boottime})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := card.Microphone(Seat{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	driverstest.Microphone(t, driverstest.MicrophoneOptions{Microphone: m, Uptime: boottime})
+	s, err := NewSpeaker(SpeakerOptions{Name: "hw:CARD=Loopback,DEV=0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	driverstest.Speaker(t, driverstest.SpeakerOptions{Speaker: s})
 }
 
 // TestHILGain sets the mixer and reads it back.

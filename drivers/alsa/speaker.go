@@ -13,8 +13,8 @@ import (
 	"minglu/drivers/pcm"
 )
 
-// playPeriods is the buffer of a speaker: 160 ms.
-const playPeriods = 8
+// playPeriods is the buffer of a speaker, at most: half a second may pass without a write. A stop drops it.
+const playPeriods = 25
 
 // SpeakerOptions say which device and how loud.
 type SpeakerOptions struct {

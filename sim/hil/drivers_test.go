@@ -27,6 +27,7 @@ var drivers = []driver{
 	{pkg: "sim/hil/gpiosim", rig: "lines", short: true},
 	{pkg: "sim/hil/i2cchip", rig: "lines", short: true},
 	{pkg: "sim/hil/usbsim", rig: "usb"},
+	{pkg: "drivers/alsa", rig: "media+usb"},
 	{pkg: "drivers/gpioline", rig: "lines", short: true},
 	{pkg: "drivers/input", rig: "lines", short: true},
 	{pkg: "drivers/lamp", rig: "lines", short: true},
