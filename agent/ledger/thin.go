@@ -11,7 +11,8 @@ import (
 )
 
 // A room gets tens of anchors a day. What sessions need of them lies in their own folders; here they are for
-// sessions that still lack something, and show how long the ledger was, and when.
+// sessions that still lack something, and show how long the ledger was, and when. A session of which nothing is known
+// for longer than the newest last (unsealed, or sealed on a disk that is away) may find its bounds thinned.
 const (
 	keepNewest = 4096 // anchors that stay: more than a month of a busy room
 	keepBlock  = 256  // lines of the ledger, of which one token and one cosignature stay for ever

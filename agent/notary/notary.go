@@ -8,7 +8,8 @@
 // its nonce and its imprint, a cosignature by the witness's key if that is known. What was got is durable
 // in the ledger's folder and named by lines of the ledger, and of the session that runs, before anything
 // else is done with it. A sealed session gets its proofs into its own folder, also when they come weeks and
-// restarts later ([Options.Sessions] is looked through for what lacks them).
+// restarts later ([Options.Sessions] is looked through for what lacks them). What the parties say that they are not
+// set up to give is not waited for; sessions that never complete are passed by, remembered, and looked at again.
 //
 // A cosignature makes a witness hold the state: it gets the newest each minute while something is recorded.
 // It is kept and named in the logs at the moments at which tokens are asked for: the 60 lines an hour
