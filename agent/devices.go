@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"minglu/agent/capture"
@@ -33,8 +32,9 @@ func openDevices(cfg *config.Config, step func(time.Duration), log *slog.Logger)
 			return d, nil, err
 		}
 	}
+	sound := cards{}
 	for _, c := range cfg.Channels {
-		src, err := source(c, room, log.With("channel", c.ID))
+		src, err := source(c, room, sound, log.With("channel", c.ID))
 		if err != nil {
 			return d, nil, fmt.Errorf("channel %q: %w", c.ID, err)
 		}
@@ -46,18 +46,13 @@ func openDevices(cfg *config.Config, step func(time.Duration), log *slog.Logger)
 	if cfg.Thermometer != nil && cfg.Thermometer.Sim != nil {
 		d.thermometer = room.Thermometer()
 	}
-	if cfg.Speaker != nil && cfg.Speaker.Sim != nil {
-		d.speaker, d.notice = room.Speaker(), sim.Chime()
-		if name := cfg.Speaker.Announcement; name != "" {
-			if d.notice, err = os.ReadFile(name); err != nil {
-				return d, nil, fmt.Errorf("speaker: announcement: %w", err)
-			}
-		}
+	if err := d.openSpeaker(cfg.Speaker, room, log); err != nil {
+		return d, nil, err
 	}
 	return d, room, nil
 }
 
-func source(c config.Channel, room *sim.Room, log *slog.Logger) (drivers.Source, error) {
+func source(c config.Channel, room *sim.Room, sound cards, log *slog.Logger) (drivers.Source, error) {
 	switch {
 	case c.Camera != nil && c.Camera.RTSP != "":
 		return rtsp.New(rtsp.Options{URL: c.Camera.RTSP.Reveal(), Uptime: clock.Uptime, Log: log})
@@ -65,6 +60,8 @@ func source(c config.Channel, room *sim.Room, log *slog.Logger) (drivers.Source,
 		return room.Camera(c.ID), nil
 	case c.Microphone != nil && c.Microphone.RTSP != "":
 		return rtsp.New(rtsp.Options{URL: c.Microphone.RTSP.Reveal(), Uptime: clock.Uptime, Log: log})
+	case c.Microphone != nil && c.Microphone.ALSA != nil:
+		return sound.microphone(c.Microphone.ALSA, log)
 	case c.Microphone != nil && c.Microphone.Sim != nil:
 		return room.Microphone(c.ID), nil
 	}
@@ -74,7 +71,7 @@ func source(c config.Channel, room *sim.Room, log *slog.Logger) (drivers.Source,
 func simOptions(cfg *config.Config, step func(time.Duration)) sim.Options {
 	o := sim.Options{
 		Button: simulated(cfg.Inputs.Button), Door: simulated(cfg.Inputs.Door), Presence: simulated(cfg.Inputs.Presence),
-		Lamp: cfg.Lamp != nil && cfg.Lamp.Sim != nil, Thermometer: cfg.Thermometer != nil && cfg.Thermometer.Sim != nil, Speaker: cfg.Speaker != nil, Uptime: clock.Uptime, StepClock: step,
+		Lamp: cfg.Lamp != nil && cfg.Lamp.Sim != nil, Thermometer: cfg.Thermometer != nil && cfg.Thermometer.Sim != nil, Speaker: cfg.Speaker != nil && cfg.Speaker.Sim != nil, Uptime: clock.Uptime, StepClock: step,
 	}
 	for _, c := range cfg.Channels {
 		if c.Camera != nil && c.Camera.Sim != nil {

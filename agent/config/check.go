@@ -87,6 +87,7 @@ func (c *Config) fill(d *decoder, dir string) {
 		}
 	}
 	c.fillWiring(d)
+	c.fillSound()
 	abs(&c.State, dir)
 	for i := range c.Storage.Disks {
 		abs(&c.Storage.Disks[i], dir)
@@ -243,7 +244,7 @@ func (c *Config) checkChannels(d *decoder) {
 			c.checkCamera(d, key+".camera", ch.Camera)
 		}
 		if ch.Microphone != nil {
-			c.checkMicrophone(d, key+".microphone", ch.Microphone)
+			c.checkMicrophone(d, key+".microphone", i, ch.Microphone)
 		}
 	}
 }
@@ -269,14 +270,15 @@ func (c *Config) checkCamera(d *decoder, key string, cam *Camera) {
 	}
 }
 
-func (c *Config) checkMicrophone(d *decoder, key string, m *Microphone) {
+func (c *Config) checkMicrophone(d *decoder, key string, i int, m *Microphone) {
 	n := 0
 	if d.at[key+".rtsp"] != nil {
 		n++
 		d.address(key+".rtsp", m.RTSP, "rtsp", "rtsps")
 	}
-	if m.ALSA != "" {
+	if m.ALSA != nil {
 		n++
+		c.checkCapture(d, key+".alsa", i, m.ALSA)
 	}
 	if m.Sim != nil {
 		n++
@@ -343,7 +345,7 @@ func (c *Config) checkRoom(d *decoder) {
 		}
 	}
 	if c.Speaker != nil {
-		c.needsOne(d, "speaker", "", false, c.Speaker.Sim != nil)
+		c.checkSpeaker(d)
 	}
 	c.checkWiring(d)
 	if c.Room.Limit > 0 && c.Room.LimitWarn >= c.Room.Limit {

@@ -126,7 +126,7 @@ type SimCamera struct {
 
 // Microphone is where sound comes from: exactly one of its fields.
 type Microphone struct {
-	ALSA string         `yaml:"alsa"` // device name such as "hw:0,0"
+	ALSA *Capture       `yaml:"alsa"` // sound card; its device alone, such as "hw:0,0", or keys
 	RTSP Secret         `yaml:"rtsp"` // address of a stream without picture
 	Sim  *SimMicrophone `yaml:"sim"`  // board sim only
 }
@@ -170,12 +170,6 @@ type Room struct {
 	Limit        Duration `yaml:"limit"`         // longest lawful session: reaching it is a fault, not a stop; default 8h, 0s none
 	LimitWarn    Duration `yaml:"limit_warn"`    // warn this long before the limit; default 30m
 	ResumeWithin Duration `yaml:"resume_within"` // power back this soon: record on as a continuation; default 10m, 0s never
-}
-
-// Speaker plays announcements into the room.
-type Speaker struct {
-	Sim          *SimDevice `yaml:"sim"`          // board sim only
-	Announcement string     `yaml:"announcement"` // WAV file, PCM 16 bit, played at the start; default: a chime
 }
 
 // SimDevice is a simulated device without settings.

@@ -143,6 +143,11 @@ func (d *decoder) node(n ast.Node, key string, v reflect.Value) {
 	case Duration:
 		d.duration(n, key, v)
 		return
+	case Capture, Playback:
+		if n.Type() == ast.StringType { // a device without settings
+			d.text(n, key, v.FieldByName("Device"))
+			return
+		}
 	}
 	switch v.Kind() {
 	case reflect.Pointer:

@@ -126,6 +126,9 @@ func (c *Card) Microphone(s Seat) (*Microphone, error) {
 	return m, nil
 }
 
+// Card returns the card that the microphone is one of.
+func (m *Microphone) Card() *Card { return m.card }
+
 // Level reads how the gain of the microphone stands in the mixer. It does not disturb a Run.
 func (m *Microphone) Level() ([]Level, error) {
 	card, _, err := find("/", m.card.o.Name)
