@@ -311,6 +311,7 @@ func TestOverrun(t *testing.T) {
 				time.Sleep(time.Second)
 				r.fakes[0].hold(time.Second)
 				time.Sleep(2 * time.Second)
+				r.fakes[0].hold(300 * time.Millisecond)
 				r.fakes[0].fail(fmt.Errorf("asleep: %w", unix.ESTRPIPE))
 			}()
 			if err := record(m, 5*time.Second, &s); !errors.Is(err, context.DeadlineExceeded) {
