@@ -59,7 +59,8 @@ func (a *agent) openWatchdog(dev string) (guard.Watchdog, error) {
 func (a *agent) guardFacts() guard.Facts {
 	st := a.loop.State()
 	now := clock.Uptime()
-	f := guard.Facts{Up: now, Loop: time.Duration(a.loop.decided.Load()), Disks: len(a.cfg.Storage.Disks),
+	f := guard.Facts{Up: now, Loop: max(time.Duration(a.loop.decided.Load()), a.began), // it waits for the disks first
+		Disks: len(a.cfg.Storage.Disks),
 		Wanted: st.Phase == room.Recording || st.Phase == room.PostRoll || st.Failing}
 	if c := a.running(); c != nil {
 		f.Session, f.Durable = c.id, c.session.Status().Durable

@@ -90,11 +90,11 @@ func (k *Kernel) Debian(ctx context.Context) (image string, err error) {
 }
 
 // Drive are the emulator's arguments for one more disk, a file of the host. Drives come in the order they
-// are given, after [Options].Disks. With a snapshot the file is not changed.
+// are given, after [Options].Disks. With a snapshot the file is not changed, and nothing is kept.
 func Drive(id, file string, snapshot bool) []string {
-	on := "off"
+	on := "snapshot=off"
 	if snapshot {
-		on = "on"
+		on = "snapshot=on,cache=unsafe"
 	}
-	return []string{"-drive", fmt.Sprintf("if=none,id=%s,format=raw,snapshot=%s,file=%s", id, on, file), "-device", "virtio-blk-pci,drive=" + id}
+	return []string{"-drive", fmt.Sprintf("if=none,id=%s,format=raw,%s,file=%s", id, on, file), "-device", "virtio-blk-pci,drive=" + id}
 }

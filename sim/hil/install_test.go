@@ -47,7 +47,11 @@ dpkg -i old.deb
 step installed
 systemctl is-enabled minglu-agent
 [ "$(systemctl is-active minglu-agent)" = inactive ]
-minglu-agent init <answers
+minglu-agent init <answers >init.log || slow=yes
+cat init.log
+# An emulated disk on a busy host may be too slow for doctor; nothing else may be wrong.
+[ -z "${slow:-}" ] || ! grep -A1 'FAIL\]' init.log | grep -v -e too.slow -e 过慢 -e '^--'
+[ "$(grep -c ✓ init.log)" -ge 7 ]
 step ready
 systemctl is-active minglu-agent
 grep -c '# minglu' /etc/fstab
