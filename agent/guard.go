@@ -60,7 +60,7 @@ func (a *agent) guardFacts() guard.Facts {
 	st := a.loop.State()
 	now := clock.Uptime()
 	f := guard.Facts{Up: now, Loop: max(time.Duration(a.loop.decided.Load()), a.began), // it waits for the disks first
-		Disks: len(a.cfg.Storage.Disks),
+		Disks:  len(a.cfg.Storage.Disks),
 		Wanted: st.Phase == room.Recording || st.Phase == room.PostRoll || st.Failing}
 	if c := a.running(); c != nil {
 		f.Session, f.Durable = c.id, c.session.Status().Durable
