@@ -185,7 +185,20 @@ func (a *agent) begin(ctx context.Context) error {
 		a.awaitDisks(ctx)
 		a.repair(ctx, func(id string) bool { return !lacking[id] }, nil)
 	}
+	a.completeCatalogue(ctx)
 	return nil
+}
+
+// completeCatalogue enters what was sealed right before a cut.
+func (a *agent) completeCatalogue(ctx context.Context) {
+	entered, err := a.store.Complete(ctx, a.storeDisks(), a.inUse)
+	if err != nil && ctx.Err() == nil {
+		a.log.Error("catalogue", "err", err)
+	}
+	for _, id := range entered {
+		a.log.Info("entered into the catalogue", "session", id)
+		a.notary.Look(id)
+	}
 }
 
 // awaitRecorder returns once each disk has been looked at, or one hangs, or ctx ends.

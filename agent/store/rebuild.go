@@ -32,6 +32,37 @@ func (s *Store) Rebuild(ctx context.Context, disks []Disk, skip func(session str
 	return nil
 }
 
+// Complete reads the folders of sessions that the catalogue does not know as sealed, and writes their rows: a
+// power cut may come between a seal and its row. It returns the ids it entered. It reads the names of all
+// folders, and no more of sealed ones that are known; what Rebuild says of skip and errors holds here too.
+func (s *Store) Complete(ctx context.Context, disks []Disk, skip func(session string) bool) (entered []string, err error) {
+	known := map[string]bool{}
+	rows, err := s.read.QueryContext(ctx, "SELECT id FROM session WHERE state IN (?, ?)", string(Sealed), string(Recovered))
+	if err != nil {
+		return nil, fmt.Errorf("store: complete: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, fmt.Errorf("store: complete: %w", err)
+		}
+		known[id] = true
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("store: complete: %w", err)
+	}
+	ids := slices.DeleteFunc(s.folders(disks), func(id string) bool { return known[id] || skip != nil && skip(id) })
+	for n := 0; n < len(ids); n += rebuildBatch {
+		batch := ids[n:min(n+rebuildBatch, len(ids))]
+		if err := s.rebuildSome(ctx, disks, batch, skip, func(int) {}); err != nil {
+			return entered, fmt.Errorf("store: complete: %w", err)
+		}
+		entered = append(entered, batch...)
+	}
+	return entered, nil
+}
+
 // folders lists the session ids found on any disk. A disk that cannot be listed is logged: the others count.
 func (s *Store) folders(disks []Disk) []string {
 	ids := map[string]bool{}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -352,6 +353,35 @@ func TestRebuildKeeps(t *testing.T) {
 	cancel()
 	if err := s.Rebuild(ended, []Disk{d}, nil, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("Rebuild() = %v, want the reason it was stopped", err)
+	}
+}
+
+// TestComplete: a cut between a seal and its row loses the session from no list.
+func TestComplete(t *testing.T) {
+	ctx, s, d := t.Context(), openTest(t), Disk{"a", t.TempDir()}
+	for _, id := range []string{idA, idB, idC} {
+		writeManifest(t, d, manifest(id))
+	}
+	known, behind := row(idA), row(idB)
+	known.State, known.Case, behind.State = Sealed, "as it was entered", Recording
+	must(t, s.Put(ctx, known))
+	must(t, s.Put(ctx, behind))
+	entered, err := s.Complete(ctx, []Disk{d}, nil)
+	must(t, err)
+	if want := []string{idB, idC}; !slices.Equal(entered, want) {
+		t.Errorf("entered %v, want %v", entered, want)
+	}
+	for id, want := range map[string]string{idA: "as it was entered", idB: "2026-17", idC: "2026-17"} {
+		if r, err := s.Get(ctx, id); err != nil || r.State != Sealed || r.Case != want {
+			t.Errorf("%s: %+v, %v; want case %q, sealed", id, r, err, want)
+		}
+	}
+	if entered, err := s.Complete(ctx, []Disk{d}, nil); err != nil || len(entered) > 0 {
+		t.Errorf("a second time: %v, %v", entered, err)
+	}
+	must(t, s.Put(ctx, behind))
+	if entered, err := s.Complete(ctx, []Disk{d}, func(string) bool { return true }); err != nil || len(entered) > 0 {
+		t.Errorf("a session in use was entered: %v, %v", entered, err)
 	}
 }
 
