@@ -33,7 +33,7 @@ var thirdParty = []struct {
 	why    string
 }{
 	{"github.com/bluenviron/gortsplib/v5", []string{"drivers/rtsp", "sim/rtsprelay"}, "RTSP lives in one driver; the relay plays the camera's side in tests"},
-	{"github.com/bluenviron/mediacommon/v2", []string{"drivers/rtsp"}, "decoding order of what RTSP delivers"},
+	{"github.com/bluenviron/mediacommon/v2", []string{"drivers/rtsp", "drivers/annexb"}, "decoding order of what RTSP delivers; picture sizes in parameter sets"},
 	{"github.com/pion/rtp", []string{"drivers/rtsp", "sim/rtsprelay", "agent/live"}, "comes with gortsplib and with WebRTC"},
 	{"github.com/pion/rtcp", []string{"drivers/rtsp", "sim/rtsprelay", "agent/live"}, "comes with gortsplib and with WebRTC"},
 	{"github.com/pion/webrtc/v4", []string{"agent/live"}, "live pictures by WebRTC live in one package"},
@@ -55,7 +55,7 @@ var thirdParty = []struct {
 	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},
 	{"golang.org/x/crypto", []string{"agent/access", "provisioning/users"}, "password hashing"},
 	{"github.com/digitorus/timestamp", []string{"sim/tsa"}, "a time-stamping authority for tests; the product reads and asks for tokens with its own code"},
-	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/live", "drivers/gpioline", "drivers/rtsp", "drivers/alsa", "sim/scenario", "provisioning", "drivers/watchdog"}, "system calls; what the CPU can"},
+	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/live", "drivers/gpioline", "drivers/rtsp", "drivers/alsa", "drivers/v4l2", "sim/scenario", "provisioning", "drivers/watchdog"}, "system calls; what the CPU can"},
 	{"golang.org/x/sync", []string{"agent", "agent/capture", "provisioning", "provisioning/witness"}, "errgroup, where something is started and awaited"},
 	{"periph.io/x/conn/v3", []string{"agent", "drivers/gpioline", "drivers/input", "drivers/lamp"}, "pins, buses and units that other people's drivers speak too"},
 	{"github.com/prometheus/client_golang", []string{"agent/web"}, "/metrics in the text format collectors read"},
@@ -126,7 +126,7 @@ func banned(name, imp string) string {
 			return "the vocabulary of devices knows no device"
 		}
 	case strings.HasPrefix(name, "drivers/"):
-		if local && other != "drivers" && other != "drivers/pcm" && !strings.HasPrefix(other, name+"/") {
+		if local && other != "drivers" && other != "drivers/pcm" && other != "drivers/annexb" && !strings.HasPrefix(other, name+"/") {
 			return "a driver is a library others can import: it knows its own kind only"
 		}
 	case strings.HasPrefix(name, "agent/") && slices.Contains(living, strings.TrimPrefix(name, "agent/")):

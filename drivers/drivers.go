@@ -108,7 +108,7 @@ type Source interface {
 // Problem is an error that a person at the room can mend: it says what is wrong and what to do.
 // Drivers wrap their causes in it where they know more than "connection refused".
 type Problem struct {
-	Code   string // stable: "credentials", "not-found", "codec", "address", "protocol"
+	Code   string // stable: "credentials", "not-found", "codec", "address", "protocol", "unplugged", "busy"; a driver may have more
 	Zh, En string // what is wrong and what to do, one sentence each; no credentials in it
 	Err    error
 }

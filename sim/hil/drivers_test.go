@@ -31,6 +31,9 @@ var drivers = []driver{
 	{pkg: "drivers/gpioline", rig: "lines", short: true},
 	{pkg: "drivers/input", rig: "lines", short: true},
 	{pkg: "drivers/lamp", rig: "lines", short: true},
+	{pkg: "drivers/v4l2", rig: "media", run: "HIL[^U]"},
+	{pkg: "drivers/v4l2", rig: "planes", run: "HIL[^U]"},
+	{pkg: "drivers/v4l2", rig: "usb", run: "HILUSB"},
 	{pkg: "drivers/watchdog", rig: "watchdog", short: true},
 }
 
