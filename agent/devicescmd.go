@@ -1,22 +1,27 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"minglu/agent/inventory"
 	"minglu/boards"
 	"minglu/drivers/gpioline"
+	"minglu/drivers/onvif"
 )
 
 // devicesCommand is "minglu-agent devices".
 type devicesCommand struct {
 	JSON   bool   `help:"print what was found as JSON"`
 	Board  string `default:"auto" placeholder:"NAME" help:"take it for this board"`
+	Local  bool   `help:"do not ask the network for cameras (3 s)"`
 	Record string `placeholder:"FILE" help:"write down what was looked at in /sys, /proc and /dev, to add a board (docs/add-driver.md)"`
 }
 
@@ -25,8 +30,13 @@ func (c *devicesCommand) run(stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "minglu-agent: 没有板型 %q · no such board; there are %s\n", c.Board, strings.Join(boardNames(), ", "))
 		return exitUsage
 	}
-	o := inventory.Options{Root: os.DirFS("/"), Arch: runtime.GOARCH, Board: c.Board, Probes: probes()}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o := inventory.Options{Root: os.DirFS("/"), Arch: runtime.GOARCH, Board: c.Board, Probes: probes(ctx)}
 	var m *inventory.Machine
+	if c.Local {
+		o.Network = nil
+	}
 	if c.Record != "" {
 		var tree []byte
 		m, tree = inventory.Record(o)
@@ -60,8 +70,15 @@ func boardNames() (names []string) {
 }
 
 // probes ask the devices what only they know.
-func probes() inventory.Probes {
+func probes(ctx context.Context) inventory.Probes {
 	return inventory.Probes{
+		Network: func() (list []inventory.NetInfo, err error) {
+			found, err := onvif.Discover(ctx, onvif.Discovery{})
+			for _, f := range found {
+				list = append(list, inventory.NetInfo{Name: f.Name, Model: f.Model, Host: f.Host, Service: f.Service})
+			}
+			return list, err
+		},
 		Lines: func() (list []inventory.LineInfo, err error) {
 			lines, err := gpioline.List()
 			for _, l := range lines {
@@ -74,7 +91,7 @@ func probes() inventory.Probes {
 
 // kindWords are the headings.
 var kindWords = map[inventory.Kind]string{
-	inventory.Camera: "摄像机 · Cameras", inventory.Encoder: "视频编码器 · Video encoders", inventory.Microphone: "麦克风 · Microphones", inventory.Speaker: "扬声器 · Speakers",
+	inventory.Camera: "摄像机 · Cameras", inventory.NetCamera: "网络摄像机 · Network cameras", inventory.Encoder: "视频编码器 · Video encoders", inventory.Microphone: "麦克风 · Microphones", inventory.Speaker: "扬声器 · Speakers",
 	inventory.Line: "GPIO 线 · GPIO lines", inventory.Bus: "I²C 总线 · I²C buses", inventory.Sensor: "传感器 · Sensors", inventory.Serial: "串口 · Serial ports",
 	inventory.Scanner: "扫码器 · Scanners", inventory.Disk: "磁盘 · Disks", inventory.RTC: "硬件时钟 · Hardware clocks", inventory.Watchdog: "看门狗 · Watchdogs", inventory.TPM: "TPM",
 }

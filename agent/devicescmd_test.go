@@ -19,7 +19,7 @@ import (
 func TestDevicesCommand(t *testing.T) {
 	var out, complaint bytes.Buffer
 	tree := filepath.Join(t.TempDir(), "tree.txt")
-	if code := command([]string{"devices", "--json", "--board", "rock-3a", "--record", tree}, nil, &out, &complaint); code != exitGood {
+	if code := command([]string{"devices", "--json", "--local", "--board", "rock-3a", "--record", tree}, nil, &out, &complaint); code != exitGood {
 		t.Fatalf("exit %d: %s", code, complaint.String())
 	}
 	var m inventory.Machine

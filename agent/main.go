@@ -50,6 +50,7 @@ type commands struct {
 		Repair bool   `help:"seal interrupted sessions, complete copies, rebuild the catalogue; only while the agent is stopped"`
 	} `cmd:"" help:"检查本机并说明如何处理 · examine this room's parts, say what is wrong and what to do; measure the disks"`
 	Devices devicesCommand `cmd:"" help:"列出本机的摄像机、麦克风、GPIO 线、总线、磁盘等及其配置写法 · list what hangs on this machine and how agent.yaml calls it"`
+	Cameras camerasCommand `cmd:"" help:"查找网络摄像机（ONVIF）：码流地址、时钟，并可让其从本机取时间 · find network cameras: streams and clocks; let them take their time from this board"`
 	Adopt   struct {
 		Disk   string `arg:"" name:"DISK" help:"folder in which the dead board's disk is mounted, best read-only"`
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
@@ -130,6 +131,8 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int
 		return runVerify(c.Verify.Paths, c.Verify.Trust, c.Verify.Require, c.Verify.Window, c.Verify.JSON, stdout, stderr)
 	case "doctor":
 		return c.doctor(stdout, stderr)
+	case "cameras":
+		return c.Cameras.run(stdin, stdout, stderr)
 	case "devices":
 		return c.Devices.run(stdout, stderr)
 	case "adopt <DISK>":

@@ -121,6 +121,11 @@ func (a *agent) repairAgain(ctx context.Context) {
 		wanted[id] = true
 	}
 	if back {
+		var dirs []string
+		for _, d := range a.recoveryDisks() {
+			dirs = append(dirs, d.Dir)
+		}
+		a.notary.Look(unproven(dirs, mostUnproven)...)
 		pending, err := recovery.Pending(a.recoveryDisks())
 		if err != nil {
 			a.log.Error("looking for interrupted sessions", "err", err)

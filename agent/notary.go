@@ -185,6 +185,32 @@ func (s sealedSessions) Anchors(n int) (err error) {
 	return err
 }
 
+// mostUnproven is how many sessions the notary is asked to look at again when a disk is back.
+const mostUnproven = 512
+
+// unproven lists the newest sealed sessions on disks without any outside proof: the notary may have passed them by
+// while their only disk was away.
+func unproven(dirs []string, most int) (ids []string) {
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(filepath.Join(dir, "sessions"))
+		if err != nil {
+			continue // its fault is told elsewhere
+		}
+		for _, e := range entries {
+			has := func(name string) bool {
+				_, err := os.Stat(filepath.Join(dir, "sessions", e.Name(), name))
+				return err == nil
+			}
+			if has("manifest.json.p7s") && !has("manifest.json.tsr") && !has("tokens") {
+				ids = append(ids, e.Name())
+			}
+		}
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	return ids[max(0, len(ids)-most):]
+}
+
 // presence tells the notary that somebody came in, before anything is recorded.
 func (a *agent) presence() {
 	if a.running() == nil {

@@ -76,7 +76,7 @@ func writeVerdict(w io.Writer, r evidence.Result) error {
 			say(&b, "  %s: %s\n", findingNames[l.Finding], bilingual(l.Cause))
 		}
 		if l.Unchecked != "" {
-			say(&b, "  无法核验 not checkable: %s\n", l.Unchecked)
+			say(&b, "  无法核验 not checkable: %s\n", bilingual(l.Unchecked))
 		}
 		writeNotes(&b, l.Notes)
 	}
@@ -102,6 +102,7 @@ func writeSession(b *strings.Builder, s evidence.SessionResult) {
 	}
 	writeMoment(b, "开始 opened    ", s.Opened)
 	writeMoment(b, "结束 closed    ", s.Closed)
+	writePreroll(b, s)
 	if s.Reason != "" {
 		say(b, "  事由 reason    %s\n", s.Reason)
 	}
@@ -114,11 +115,11 @@ func writeSession(b *strings.Builder, s evidence.SessionResult) {
 	if s.Unchecked != "" {
 		say(b, "  无法核验 not checkable: %s\n", bilingual(s.Unchecked))
 	}
-	say(b, "  等级 grade     %s\n", gradeNames[max(0, min(3, s.Grade))])
+	say(b, "  等级 grade     %s\n", gradeWords(s))
 	if s.Why != "" {
 		say(b, "                 %s\n", bilingual(s.Why))
 	}
-	writeOutside(b, s.Outside)
+	writeOutside(b, s.Outside, s.Exit == evidence.ExitBad)
 	for _, a := range s.Amendments {
 		say(b, "  补正 amendment  %d %s %s\n", a.N, a.Kind, utcSeconds(a.T))
 		for _, k := range slices.Sorted(maps.Keys(a.Data)) {
@@ -131,10 +132,35 @@ func writeSession(b *strings.Builder, s evidence.SessionResult) {
 	writeNotes(b, s.Notes)
 }
 
+// gradeWords says what the session is worth as a whole. What is bad or could not be checked has no grade to
+// rely on, whatever its intact parts have.
+func gradeWords(s evidence.SessionResult) string {
+	grade := max(0, min(3, s.Grade))
+	switch {
+	case s.Exit == evidence.ExitBad:
+		return fmt.Sprintf("无 none：有改动、缺失或外来内容，整体不可依赖（只看完好部分为 %d 级）/ something is altered, missing or foreign: not to be relied on as a whole (the intact parts alone: grade %d)", grade, grade)
+	case s.Unchecked != "":
+		return "无 none：无法核验 / it could not be checked"
+	}
+	return gradeNames[grade]
+}
+
+// writePreroll explains why the media begin before the session.
+func writePreroll(b *strings.Builder, s evidence.SessionResult) {
+	if s.Preroll <= 0 {
+		return
+	}
+	d := (time.Duration(s.Preroll) * time.Microsecond).Round(time.Millisecond).String()
+	say(b, "  预录 pre-roll  媒体从触发前 %s 开始：设备始终暂存最近几秒，触发时一并保留 / the media begin %s before the trigger: a device always holds the last seconds and keeps them when it is triggered\n", d, d)
+}
+
 // writeOutside says between which outside times the session was written, and who says so.
-func writeOutside(b *strings.Builder, o *evidence.Outside) {
+func writeOutside(b *strings.Builder, o *evidence.Outside, bad bool) {
 	if o == nil {
 		return
+	}
+	if bad {
+		say(b, "  外部 outside   以下只关于完好部分 / what follows is about the intact parts alone\n")
 	}
 	switch {
 	case o.After != 0 && o.Before != 0:
@@ -192,7 +218,7 @@ func writeSM2(b *strings.Builder, r *evidence.SM2Result) {
 	if r.Anchor != "" {
 		say(b, "                 担保 anchor: %s\n", r.Anchor)
 	} else {
-		say(b, "                 无人担保 nobody vouches: %s\n", r.Why)
+		say(b, "                 无人担保 nobody vouches: %s\n", bilingual(r.Why))
 	}
 }
 

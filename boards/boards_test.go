@@ -64,7 +64,7 @@ func TestFacts(t *testing.T) {
 
 // TestEveryBoardIsWhole: what issue 7 asks of each board is there.
 func TestEveryBoardIsWhole(t *testing.T) {
-	want := []string{"generic", "generic-arm64", "generic-arm7", "raspberrypi-3", "raspberrypi-4", "raspberrypi-5", "rock-3a", "rock-5b"}
+	want := []string{"generic", "generic-arm64", "generic-arm7", "raspberrypi-3", "raspberrypi-4", "raspberrypi-400", "raspberrypi-5", "rock-3a", "rock-5b"}
 	var got []string
 	for _, b := range All() {
 		got = append(got, b.Name)

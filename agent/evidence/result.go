@@ -50,6 +50,7 @@ type SessionResult struct {
 	Continues  string            `json:"continues,omitempty"` // the session before it
 	Opened     *Moment           `json:"opened,omitempty"`    // by the device's clock
 	Closed     *Moment           `json:"closed,omitempty"`
+	Preroll    int64             `json:"preroll,omitempty"` // µs of media from before `opened`: media time 0 is that much earlier
 	Outside    *Outside          `json:"outside,omitempty"` // nil: no outside proof that this trust can judge
 	Amendments []AmendmentResult `json:"amendments,omitempty"`
 	SM2        *SM2Result        `json:"sm2,omitempty"`

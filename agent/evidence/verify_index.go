@@ -19,6 +19,8 @@ func (s *segmentCheck) finish(reserve []byte) error {
 	spare := c.files[s.open.File] - s.end
 	if s.close == nil {
 		switch {
+		case c.damaged && !zeroFree(reserve):
+			c.note("%s: its index was not checked: the line that closes the file is in the damaged part of the log", s.open.File)
 		case !zeroFree(reserve):
 			s.found(FindingAltered, s.open.InitLen, "an index stands in a segment that was never closed")
 		case spare > 0 && (c.ended || c.manifest != nil):

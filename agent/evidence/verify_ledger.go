@@ -286,6 +286,8 @@ func (c *copyCheck) head(h Head, lost LostTail) bool {
 		switch {
 		case h.Size > log.Size && lost.Size > 0 && log.Size >= lost.Size:
 			c.found(FindingGap, h.Log, "lost with a disk, a person entered: "+lost.Cause).From = c.last
+		case h.Size > log.Size && c.damaged:
+			c.found(FindingMissing, h.Log, fmt.Sprintf("only %d of the %d signed lines that the ledger knows still hold here: the rest was changed or cut off; another copy of the session may have it", log.Size, h.Size)).From = c.last
 		case h.Size > log.Size:
 			c.short = true
 			c.found(FindingMissing, h.Log, fmt.Sprintf("this copy ends at %s: the ledger knows %d signed lines, %d are here; the rest should be on another copy: verify both together",

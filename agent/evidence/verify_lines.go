@@ -104,7 +104,7 @@ func (w *walker) known(line Line) error {
 	case "pause", "resume":
 		return decoded(w, line, w.pause)
 	case "clock":
-		return decoded(w, line, func(c Clock) { w.st, w.src = w.n, c.Src })
+		return decoded(w, line, w.clock)
 	case "anchor":
 		return decoded(w, line, func(a Anchor) { w.named(a.Token, a.Cosig) })
 	case "aside":
@@ -129,6 +129,14 @@ func decoded[T any](w *walker, line Line, f func(T)) error {
 	}
 	f(v)
 	return nil
+}
+
+// clock takes the clock's word; the first one tells at which media time the session was opened.
+func (w *walker) clock(c Clock) {
+	w.st, w.src = w.n, c.Src
+	if w.n == 1 && !w.recovery {
+		w.c.preroll = max(0, min(c.At, MaxInt))
+	}
 }
 
 // named takes note of outside proofs that the line names.
@@ -342,6 +350,7 @@ func (w *walker) tail(l *signedLog, whole bool) {
 		}
 		return
 	}
+	w.c.damaged = true
 	end := w.c.last
 	for id, to := range l.claims() {
 		end = max(end, to)

@@ -67,7 +67,7 @@ func (l *signedLog) ended() bool {
 func (l *signedLog) beyond(whole bool) (line, off int64, cause string) {
 	switch {
 	case l.Damaged >= 0:
-		return l.Size + 1, l.End, fmt.Sprintf("between lines %d and %d bytes were changed after they were signed", l.Size+1, l.Damaged)
+		return l.Size + 1, l.End, fmt.Sprintf("between lines %d and %d bytes were changed after they were signed: from there on no signature holds, and what was recorded can no longer be proven", l.Size+1, l.Damaged)
 	case whole && (l.Lines > l.Size+1 || l.Torn > 0):
 		return l.Size + 1, l.End, "bytes behind the last signature that holds, in a log that was ended"
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 )
 
 // office takes in the ledgers of one device, if the folder is one of an office's folder of them: D/G/log.jsonl.
@@ -27,6 +28,25 @@ func (v *verifier) office(fsys fs.FS, name, full string) bool {
 		v.firstKey(sub, device)
 	}
 	return len(v.ledgers) > before
+}
+
+// bag takes in the session of an exported bag: data/S (section 3, export). What else lies in it is not read.
+func (v *verifier) bag(p Place) error {
+	entries, err := fs.ReadDir(p.FS, "data")
+	if err != nil {
+		return fmt.Errorf("V1: %w", err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !sessionName.MatchString(e.Name()) {
+			continue
+		}
+		sub, err := fs.Sub(p.FS, "data/"+e.Name())
+		if err != nil {
+			return fmt.Errorf("V1: %w", err)
+		}
+		v.session(sub, strings.TrimSuffix(p.Path, "/")+"/data/"+e.Name(), e.Name())
+	}
+	return nil
 }
 
 // firstKey takes the certificate beside an office's ledgers of a device, if it is of the very key that D is the

@@ -24,6 +24,7 @@ type outside struct {
 	sm2    []Key                   // key lines with use "sm2"
 	amends map[int64]string        // digests by number
 	unused map[string]*unusedProof // by reason
+	here   map[string]bool         // digests of the tokens and cosignatures in tokens/, trusted or not
 }
 
 // outsideAt is the outsiders' word that lines below size were there.
@@ -56,7 +57,7 @@ type named struct {
 // or cosignature that this trust cannot judge is left out, and a note tells.
 func (c *copyCheck) anchors() {
 	c.out = outside{keys: []*ecdsa.PublicKey{c.pub}, proofs: make(map[string]OutsideProof), over: make(map[string][]outsideAt),
-		wrong: make(map[string]bool), seals: make(map[int64]*sealedAt), amends: make(map[int64]string), unused: make(map[string]*unusedProof)}
+		here: make(map[string]bool), wrong: make(map[string]bool), seals: make(map[int64]*sealedAt), amends: make(map[int64]string), unused: make(map[string]*unusedProof)}
 	waiting := make(map[string]*AnchorFile)
 	for _, name := range slices.Sorted(maps.Keys(c.files)) {
 		if isAnchorName(name) {
@@ -79,9 +80,25 @@ func (c *copyCheck) anchors() {
 		c.found(FindingForeign, name, "its checkpoint is not signed by this device's key")
 	}
 	c.sealTimes()
+	c.namedAndGone()
 	for _, reason := range slices.Sorted(maps.Keys(c.out.unused)) {
 		u := c.out.unused[reason]
 		c.note("outside proof not used, %s (first of %d in %s)", reason, u.n, u.file)
+	}
+}
+
+// namedAndGone notes the outside proofs that signed lines name and that tokens/ does not hold.
+func (c *copyCheck) namedAndGone() {
+	gone, first := make(map[string]bool), named{}
+	for _, n := range c.named {
+		if !c.out.here[n.digest] && !gone[n.digest] {
+			if gone[n.digest] = true; len(gone) == 1 {
+				first = n
+			}
+		}
+	}
+	if len(gone) > 0 {
+		c.note("outside proofs are missing: the log names %d that are not in tokens/, not added yet or taken away (first: line %d of %s)", len(gone), first.line, first.log.file)
 	}
 }
 
@@ -131,6 +148,14 @@ func (c *copyCheck) anchor(name string, a *AnchorFile) {
 	}
 	for _, p := range proofs {
 		c.out.proofs[p.SHA256] = p
+	}
+	if len(a.Token) > 0 {
+		c.out.here[digestOf(a.Token)] = true
+	}
+	for _, l := range a.Cosignatures {
+		if s, err := ParseCosignature(l); err == nil {
+			c.out.here[s.SHA256()] = true
+		}
 	}
 	c.shown = append(c.shown, notedState{a.Checkpoint, c.path + "/" + name})
 	if a.Checkpoint.Origin != ledgerOf(c.open.Origin) {

@@ -59,6 +59,8 @@ func (v *verifier) gather(p Place) error {
 	case first == "generation":
 		v.ledgers = append(v.ledgers, readLedger(p.FS, p.Path, name))
 		return nil
+	case !isLog && has(p.FS, "bagit.txt"):
+		return v.bag(p)
 	case isLog || has(p.FS, "manifest.json") || sessionName.MatchString(name):
 		v.session(p.FS, p.Path, name)
 		return nil

@@ -52,6 +52,8 @@ type copyCheck struct {
 	closedMark Moment // wall time of the close line
 	ended      bool   // a log ends in seal and sign: nothing may be added any more
 	short      bool   // a ledger knows more of it
+	damaged    bool   // signed lines of a log were changed or cut off
+	preroll    int64  // µs of media before the session was opened
 	manifest   []byte // manifest.json as it is, nil if there is none
 	p7s        []byte
 
@@ -251,7 +253,7 @@ func (c *copyCheck) summary() {
 	r := &c.res
 	o := &c.open
 	r.Room, r.Body, r.Continues = o.Device.Room, o.Body.Name, o.Continues
-	r.Opened = &Moment{T: o.T, TE: o.TE, Src: o.Src}
+	r.Opened, r.Preroll = &Moment{T: o.T, TE: o.TE, Src: o.Src}, c.preroll
 	if c.closed != nil {
 		r.Reason, r.Closed = c.closed.Reason, &c.closedMark
 	}

@@ -1,6 +1,9 @@
 package evidence
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // chinese are the Chinese words for what the verifier finds most, by how the English begins.
 var chinese = []struct{ start, zh string }{
@@ -55,12 +58,13 @@ var chinese = []struct{ start, zh string }{
 	{"the simulated microphone did not", "本机太忙，模拟麦克风没有跟上"},
 	{"log.jsonl: line 0: the folder is called", "文件夹被改名，请改回录制时的名称（会话编号）"},
 	{"the file is not there", "文件不在"},
+	{"the file ends within", "文件在为索引预留的空间内就结束了"},
 	{"the file ends at", "文件在中途结束"},
 	{"the samples are not", "画面或声音不是签名时的内容"},
 	{"the samples are those", "内容是签名时的，但时间或次序不是"},
 	{"the init", "文件头不是签名时的"},
 	{"the index", "索引不是签名时的"},
-	{"between lines", "日志在签名之后被改动"},
+	{"between lines", "日志在签名之后被改动：此后没有一处签名成立，所录内容不再能证明"},
 	{"bytes behind the last signature", "已结束的日志后面还有内容"},
 	{"nothing that is signed names", "没有任何已签名的内容提到这个文件"},
 	{"the log was sealed", "日志已封存，清单却不在"},
@@ -94,6 +98,62 @@ var chinese = []struct{ start, zh string }{
 	{"two copies of this ledger", "台账的两份说法不同"},
 	{"there is nothing to grade", "没有可评定的内容"},
 	{"the ledger ", "这份台账没有记载这次会话"}, // "… does not name this session"; the others stand before it
+	{"outside proofs are missing", "日志提到的外部证明不在 tokens/ 中：尚未补上，或被拿走"},
+	{"an index stands", "未关闭的文件里有索引"},
+	{"no index of this size", "这样大小的索引容不下这些片段"},
+	{"the signed index", "签过名的索引与片段不相符"},
+	{"an aside line", "日志把 aside/ 之外的文件记作搁置"},
+	{"a late tail after", "封存之后有迟到的末尾，却没有补正说明"},
+	{"a recovery set it aside", "恢复时搁置的文件，这里却没有"},
+	{"is not what the recovery", "不是恢复时搁置的内容"},
+	{"names certificate file", "清单列有不该有的证书文件"},
+	{"no channel has", "没有任何通道有已签名的文件"},
+	{"no SM2 authority", "信任文件夹的 sm2/ 中没有国密证书机构，无人担保"},
+	{"ledger: no signature holds", "手头的证书都对不上台账的签名：请一并给出该设备的会话，或用 minglu-provisioning ledger export 导出的台账"},
+	{"ledger: ", "台账读不出来"},
+	{"device.pem: missing", "没有设备证书 device.pem，任何签名都无法核对"},
+	{"device.pem: is not", "device.pem 不是日志第一行所记的证书"},
+}
+
+// within are the Chinese words for causes that begin with the name of a file or a number, by what is in them.
+var within = []struct{ part, zh string }{
+	{" signed lines that the ledger knows still hold here", "台账记有更多已签名的行，这里只有一部分仍然成立：其余被改动或截去，会话的另一份或许还有"},
+	{" was archived, and is not here", "会话已归档，不在这里"},
+	{" pictures last longer than", "有画面停留的时间过长"},
+	{" is not what the late tail is", "补正所说与迟到的末尾不符"},
+	{" signed lines more: a late tail", "另一份已签名的内容更多：迟到的末尾"},
+	{" is not checkable: ", "另一份无法核验"},
+	{": no signature by the device's key holds", "日志中没有一处签名成立：日志在开头附近被改动，或签名者是另一把密钥"},
+	{"log.jsonl: line 0", "日志的第一行不合规则，无法核验"},
+	{": not a session folder", "不是会话文件夹"},
+	{": a ledger set aside", "另存的台账，没有核验"},
+	{" went on for ", "上一代台账还有本代开始时设备已经没有的行"},
+	{"this one says it had", "手头的上一代台账比本代所说的短"},
+	{"bytes behind the last signature", "最后一处签名之后的内容没有签名，不算已证明"},
+	{"are no part of what is proven", "最后一个已签名片段之后的内容，不算已证明"},
+	{"bytes behind the last", "最后一个已签名片段之后还有内容"},
+	{"was not checked: the line that closes", "索引没有核对：关闭该文件的那一行在日志的受损部分"},
+	{"its index was never written", "索引没有写入，片段完整"},
+	{"does not name it (yet)", "台账（尚）未记载它"},
+	{": outside proof not used", "有外部证明未被采用"},
+	{": left by a desktop", "电脑桌面系统留下的文件，不属于会话"},
+	{": not signed yet", "尚未签名，不算已证明"},
+	{": set aside by a recovery", "未完成的恢复所搁置的文件"},
+	{": holds ", "证书文件里的证书数目不对"},
+	{".pem: ", "证书文件不合规则"},
+	{".jsonl: ", "日志读不出来"},
+	{".mp4: ", "媒体文件读不出来"},
+	{"manifest.json", "清单读不出来"},
+}
+
+// forms are the Chinese words for causes that only their form tells from a person's own words.
+var forms = []struct {
+	form *regexp.Regexp
+	zh   string
+}{
+	{regexp.MustCompile(`^copy \S+: \S+ \S+: `), "另一份有问题，本结论不依赖它"},
+	{regexp.MustCompile(`^line \d+[: ]`), "日志或台账的这一行不合规则"},
+	{regexp.MustCompile(`^V\d+: `), "文件读不出来，或种类、大小、数目超出允许"},
 }
 
 // Chinese gives the Chinese words for a cause, reason or note of a [Result], "" where there are none.
@@ -102,6 +162,16 @@ func Chinese(cause string) string {
 	for _, c := range chinese {
 		if strings.HasPrefix(cause, c.start) {
 			return c.zh
+		}
+	}
+	for _, c := range within {
+		if strings.Contains(cause, c.part) {
+			return c.zh
+		}
+	}
+	for _, f := range forms {
+		if f.form.MatchString(cause) {
+			return f.zh
 		}
 	}
 	return ""
@@ -120,6 +190,9 @@ func (r Result) Chinese() map[string]string {
 	add(r.Notes...)
 	for _, s := range r.Sessions {
 		add(s.Why, s.Open, s.Unchecked)
+		if s.SM2 != nil {
+			add(s.SM2.Why)
+		}
 		add(s.Notes...)
 		for _, sp := range s.Spans {
 			add(sp.Cause)

@@ -27,6 +27,7 @@ type Kind string
 // The kinds, in the order they are listed.
 const (
 	Camera     Kind = "camera"
+	NetCamera  Kind = "network-camera"
 	Encoder    Kind = "encoder"
 	Microphone Kind = "microphone"
 	Speaker    Kind = "speaker"
@@ -43,7 +44,7 @@ const (
 
 // Kinds are all kinds in the order they are listed.
 func Kinds() []Kind {
-	return []Kind{Camera, Encoder, Microphone, Speaker, Line, Bus, Sensor, Serial, Scanner, Disk, RTC, Watchdog, TPM}
+	return []Kind{Camera, NetCamera, Encoder, Microphone, Speaker, Line, Bus, Sensor, Serial, Scanner, Disk, RTC, Watchdog, TPM}
 }
 
 // Item is one thing.
@@ -96,10 +97,14 @@ type SensorInfo struct {
 	Kind    string // what it measures: "climate", "clock", "power"
 }
 
+// NetInfo is a camera in the network that answered.
+type NetInfo struct{ Name, Model, Host, Service string }
+
 // Probes ask devices. Each may be nil.
 type Probes struct {
 	Lines   func() ([]LineInfo, error)
 	Videos  func() []VideoInfo
+	Network func() ([]NetInfo, error)              // takes some seconds
 	Sensors func(bus string) ([]SensorInfo, error) // bus is /dev/i2c-N; asks known addresses with harmless reads alone
 }
 
@@ -141,7 +146,7 @@ func Look(o Options) *Machine {
 	}
 	l := &look{o, m, b}
 	m.Crypto = l.crypto()
-	for _, part := range []func(){l.videos, l.sound, l.lines, l.buses, l.serials, l.scanners, l.disks, l.clocks, l.watchdogs, l.tpm} {
+	for _, part := range []func(){l.videos, l.network, l.sound, l.lines, l.buses, l.serials, l.scanners, l.disks, l.clocks, l.watchdogs, l.tpm} {
 		part()
 	}
 	return m

@@ -52,6 +52,23 @@ func (l *look) videos() {
 	}
 }
 
+// network lists cameras that answered in the network. Their streams' addresses need a password.
+func (l *look) network() {
+	if l.Network == nil {
+		return
+	}
+	found, err := l.Network()
+	l.problem("network", err)
+	for _, f := range found {
+		name := f.Name
+		if !strings.Contains(name, f.Model) {
+			name = strings.TrimSpace(name + " " + f.Model)
+		}
+		l.add(Item{Kind: NetCamera, Name: name, Path: f.Service,
+			Note: note("用 minglu-agent cameras --user 用户名 取得码流地址和时钟", "minglu-agent cameras --user NAME shows its streams and its clock")})
+	}
+}
+
 // codec tells the names of the kernel's codec drivers from cameras.
 func codec(name string) bool {
 	name = strings.ToLower(name)

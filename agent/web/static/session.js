@@ -139,7 +139,10 @@ async function verify() {
     const odd = (s.spans || []).filter((x) => x.finding !== "intact");
     const lines = odd.map((x) => `${x.channel || t("全部", "all")}　${span(x.from / 1000)} – ${span(x.to / 1000)}　${finding(x.finding)}${x.cause ? t("：", ": ") + words(x.cause) : ""}${x.file && !local.includes(x.finding) ? t("（", " (") + x.file + t("）", ")") : ""}`);
     if (s.unchecked) lines.push(words(s.unchecked));
-    $("result").append(el("p", {}, t(`证明等级 ${s.grade}（0–3）`, `Grade ${s.grade} of 3`) + t("：", ": ") + t(...grades[s.grade])),
+    const grade = s.exit === 1 ? t(`证明等级：无。有改动、缺失或外来内容，整体不可依赖（只看完好部分为 ${s.grade} 级）`, `Grade: none. Something is altered, missing or foreign: not to be relied on as a whole (the intact parts alone: grade ${s.grade})`)
+      : s.unchecked ? t("证明等级：无。无法核验", "Grade: none. It could not be checked")
+      : t(`证明等级 ${s.grade}（0–3）：`, `Grade ${s.grade} of 3: `) + t(...grades[s.grade]);
+    $("result").append(el("p", {}, grade), s.preroll > 0 ? el("p", { class: "small" }, t(`媒体从触发前 ${(s.preroll / 1e6).toFixed(1)} 秒开始（预录）`, `The media begin ${(s.preroll / 1e6).toFixed(1)} s before the trigger (pre-roll)`)) : "",
       s.why ? el("p", {}, t("为什么不更高：", "Why not higher: ") + words(s.why)) : "",
       ...outside(s).map((l) => el("p", {}, l)),
       el("ul", {}, ...lines.map((l) => el("li", {}, l))), ...(s.notes || []).map((n) => el("p", { class: "small" }, words(n))));
