@@ -22,11 +22,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
 	"minglu/agent/config"
 	"minglu/agent/evidence"
+	"minglu/agent/inventory"
 	"minglu/agent/setup"
 )
 
@@ -40,8 +43,12 @@ const (
 
 // findAround looks what the board has that the interview offers.
 func findAround(ctx context.Context, stderr io.Writer) setup.Found {
-	f := setup.Found{Board: "auto", BoardName: "generic"}
+	m := inventory.Look(inventory.Options{Root: os.DirFS("/"), Arch: runtime.GOARCH, Board: boardAuto, Probes: probes(ctx)})
+	f := setup.Found{Board: m.Board, BoardName: m.Title.Zh + " · " + m.Title.En}
 	f.Host, _ = os.Hostname()
+	for _, x := range m.Items {
+		offer(&f, x)
+	}
 	out, err := exec.CommandContext(ctx, "lsblk", setup.LsblkArgs...).Output()
 	if err == nil {
 		f.Disks, err = setup.ParseDisks(out)
@@ -50,6 +57,28 @@ func findAround(ctx context.Context, stderr io.Writer) setup.Found {
 		fmt.Fprintln(stderr, "minglu-agent: 无法列出磁盘 · disks cannot be listed:", err)
 	}
 	return f
+}
+
+// offer adds what can be used to what is offered.
+func offer(f *setup.Found, x inventory.Item) {
+	if x.Config == "" && x.Kind != inventory.NetCamera {
+		return
+	}
+	key, _, _ := strings.Cut(x.Config, ":")
+	switch x.Kind {
+	case inventory.Camera:
+		f.Cameras = append(f.Cameras, setup.Device{Name: x.Name, YAML: "v4l2: {device: " + strconv.Quote(x.Path) + "}"})
+	case inventory.Microphone:
+		f.Microphones = append(f.Microphones, setup.Device{Name: x.Name, YAML: "alsa: " + strconv.Quote(x.Path)})
+	case inventory.Speaker:
+		f.Speakers = append(f.Speakers, setup.Device{Name: x.Name, YAML: "alsa: " + strconv.Quote(x.Path)})
+	case inventory.Sensor, inventory.Scanner:
+		f.Parts = append(f.Parts, setup.Part{Name: x.Name, Key: key, YAML: strings.TrimSpace(x.Config)})
+	case inventory.Line:
+		if chip, line, ok := strings.Cut(x.Path, ":"); ok && x.Pin > 0 {
+			f.Pins = append(f.Pins, setup.Pin{Number: x.Pin, Name: x.Name, Chip: chip, Line: line})
+		}
+	}
 }
 
 // pages makes a certificate for pages that others than this screen may see.

@@ -45,6 +45,15 @@ func (a *Answers) Config(state string) []byte {
 	if a.Speaker != "" {
 		p("speaker: {%s}", a.Speaker)
 	}
+	for _, x := range a.Parts {
+		p("%s", x.YAML)
+	}
+	if len(a.Inputs) > 0 {
+		p("inputs: {%s}", strings.Join(a.Inputs, ", "))
+	}
+	if a.Lamp != "" {
+		p("lamp: {gpio: {%s}}", a.Lamp)
+	}
 	web := "listen: " + quote(a.Listen)
 	if !a.Local() {
 		web += fmt.Sprintf(", tls: {cert: %s, key: %s}", quote(PagesCert), quote(PagesKey))

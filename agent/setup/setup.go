@@ -42,6 +42,8 @@ type Found struct {
 	Microphones []Device
 	Speakers    []Device
 	Disks       []Disk
+	Parts       []Part
+	Pins        []Pin // of the header; none where the board is not known
 }
 
 // Device is something that can be used.
@@ -68,17 +70,19 @@ type Source struct {
 
 // Answers are what was decided.
 type Answers struct {
-	Board              string
-	Name, Room, Kind   string
-	Body, USCC         string
-	Sources            []Source
-	Speaker            string // YAML, "" none
-	Disks              []Disk // Dir is where each shall be
-	Button, Door, Lamp string // gpio line CHIP:LINE, "" none
-	Listen             string
-	User, Password     string
-	Office, Code       string // "" no office
-	Drill              bool   // a test recording at the end
+	Board            string
+	Name, Room, Kind string
+	Body, USCC       string
+	Sources          []Source
+	Speaker          string // YAML, "" none
+	Disks            []Disk // Dir is where each shall be
+	Parts            []Part
+	Inputs           []string // YAML
+	Lamp             string   // YAML, "" none
+	Listen           string
+	User, Password   string
+	Office, Code     string // "" no office
+	Drill            bool   // a test recording at the end
 }
 
 // Question is one thing asked.
@@ -100,6 +104,7 @@ type Interview struct {
 	n      int // of the devices within a step
 	source Source
 	naming bool
+	used   []int // pins
 }
 
 // steps are asked in this order; each says what is asked, nil for nothing, and takes the answer.
@@ -115,6 +120,9 @@ var steps = []struct {
 	{(*Interview).askFound, (*Interview).setFound},
 	{(*Interview).askRTSP, (*Interview).setRTSP},
 	{(*Interview).askSpeaker, (*Interview).setSpeaker},
+	{(*Interview).askParts, (*Interview).setPart},
+	{(*Interview).askInput, (*Interview).setInput},
+	{(*Interview).askLamp, (*Interview).setLamp},
 	{(*Interview).askDisks, (*Interview).setDisks},
 	{(*Interview).askListen, (*Interview).setListen},
 	{(*Interview).askUser, (*Interview).setUser},

@@ -13,6 +13,11 @@ var found = Found{
 	Host: "Room_3.local", Board: "generic",
 	Cameras:     []Device{{"Minglu test camera", `rtsp: "rtsp://192.0.2.7/usb"`}, {"second", `rtsp: "rtsp://192.0.2.8/usb"`}},
 	Microphones: []Device{{"USB mic", `alsa: "hw:CARD=Mic"`}},
+	Parts: []Part{
+		{"SHT3x", "thermometer", "thermometer: {i2c: {bus: /dev/i2c-1, chip: sht3x, address: 0x44}}"}, {"another SHT3x", "thermometer", "thermometer: {i2c: {bus: /dev/i2c-1, chip: sht3x, address: 0x45}}"},
+		{"DS3231", "rtc", "rtc: {i2c: {bus: /dev/i2c-1, chip: ds3231, address: 0x68}}"},
+	},
+	Pins: []Pin{{11, "GPIO17", "pinctrl-bcm2711", "17"}, {13, "GPIO27", "pinctrl-bcm2711", "27"}, {16, "GPIO23", "pinctrl-bcm2711", "23"}, {18, "GPIO24", "pinctrl-bcm2711", "24"}, {22, "GPIO25", "pinctrl-bcm2711", "25"}},
 	Disks: []Disk{
 		{Source: "LABEL=minglu-a", Label: "minglu-a", Type: "ext4", Bytes: 1_000_000_000_000},
 		{Source: "LABEL=minglu-b", Label: "minglu-b", Type: "ext4", Bytes: 1_000_000_000_000, Dir: "/mnt/b"},
@@ -39,6 +44,7 @@ func TestInterview(t *testing.T) {
 		{"name", ""}, {"room", "询问室三"}, {"kind", "hearing"}, {"body", "某县市场监督管理局"}, {"uscc", ""},
 		{"use.0", ""}, {"seat.0", ""}, {"use.1", "n"}, {"use.2", "y"}, {"seat.1", "桌面"},
 		{"rtsp.2", "rtsp://admin:p%22w@192.0.2.11/1"}, {"seat.2", "全景"}, {"rtsp.3", ""},
+		{"part.0", "y"}, {"part.2", ""}, {"pin.button", "11"}, {"pin.door", ""}, {"pin.presence", "13"}, {"lamp", "16 18 22"}, {"lamp.low", "y"},
 		{"disks", "2，1"}, {"listen", "0.0.0.0:8443"}, {"user", "wang"}, {"password", "correct horse"},
 		{"office", "office.example:8093"}, {"code", "AAAAA-BBBBB"}, {"drill", "y"},
 	})
@@ -56,7 +62,8 @@ func TestInterview(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, yaml)
 	}
-	if c.Device.Name != "room-3-local" || c.Device.Kind != "hearing" || len(c.Channels) != 3 || !reflect.DeepEqual(c.Storage.Disks, []string{"/mnt/b", "/srv/minglu/b"}) || c.Web.TLS == nil {
+	if c.Device.Name != "room-3-local" || c.Device.Kind != "hearing" || len(c.Channels) != 3 || !reflect.DeepEqual(c.Storage.Disks, []string{"/mnt/b", "/srv/minglu/b"}) || c.Web.TLS == nil ||
+		c.Inputs.Button == nil || c.Inputs.Button.GPIO.Line != "17" || c.Inputs.Door != nil || c.Inputs.Presence == nil || c.Lamp == nil || c.Lamp.GPIO.Amber != "24" || !c.Lamp.GPIO.ActiveLow || c.Thermometer == nil || c.RTC == nil {
 		t.Errorf("configuration %+v\n%s", c, yaml)
 	}
 	if strings.Contains(string(yaml), "correct horse") || strings.Contains(string(yaml), "AAAAA") {
@@ -69,14 +76,14 @@ func TestInterview(t *testing.T) {
 
 // TestWrongAnswers: each is refused in words, and the question stands.
 func TestWrongAnswers(t *testing.T) {
-	good := map[string]string{"body": "局", "rtsp.0": "rtsp://192.0.2.11/1", "password": "long enough", "rtsp.1": "", "office": "office:8093", "code": "X"}
+	good := map[string]string{"pin.button": "11", "lamp": "16", "body": "局", "rtsp.0": "rtsp://192.0.2.11/1", "password": "long enough", "rtsp.1": "", "office": "office:8093", "code": "X"}
 	bad := map[string][]string{
 		"name": {"Room 3", "房间", strings.Repeat("a", 65)}, "room": {strings.Repeat("长", 60)}, "kind": {"0", "5", "cell"}, "body": {""}, "uscc": {"123"},
-		"rtsp.0": {"", "http://192.0.2.11", "192.0.2.11", "rtsp://", "a\x00b", "a\xffb"}, "disks": {"3", "1 1", "1 2 1", "x"}, "listen": {"8080", "http://x:1"},
+		"rtsp.0": {"", "http://192.0.2.11", "192.0.2.11", "rtsp://", "a\x00b", "a\xffb"}, "pin.button": {"1", "x", "GPIO17"}, "pin.door": {"11"}, "lamp": {"16 18", "11", "16 16 18"}, "lamp.low": {"x"}, "disks": {"3", "1 1", "1 2 1", "x"}, "listen": {"8080", "http://x:1"},
 		"user": {"Wang", "王"}, "password": {"", "short"}, "office": {"office", ":8093", "https://office:8093"}, "code": {""}, "drill": {"maybe"},
 	}
 	f := found
-	f.Cameras, f.Microphones = nil, nil
+	f.Cameras, f.Microphones, f.Parts = nil, nil, nil
 	i := &Interview{Found: f}
 	for q := i.Question(); q != nil; q = i.Question() {
 		for _, b := range bad[q.Key] {
