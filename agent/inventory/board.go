@@ -67,14 +67,8 @@ func (l *look) buses() {
 		l.problem(i.Path, err)
 		for _, s := range found {
 			x := Item{Kind: Sensor, Name: s.Name, Path: fmt.Sprintf("%s, 0x%02x", i.Path, s.Address)}
-			at := fmt.Sprintf("{bus: %s, address: 0x%02x}", quote(i.Path), s.Address)
-			switch s.Kind {
-			case "climate":
-				x.Config = fmt.Sprintf("thermometer: {%s: %s}\n", s.Name, at)
-			case "clock":
-				x.Config = fmt.Sprintf("rtc: {%s: %s}\n", s.Name, at)
-			case "power":
-				x.Config = fmt.Sprintf("power: {%s: %s}\n", s.Name, at)
+			if key := map[string]string{"climate": "thermometer", "clock": "rtc", "power": "power"}[s.Kind]; key != "" {
+				x.Config = fmt.Sprintf("%s:\n  i2c: {bus: %s, chip: %s, address: 0x%02x}\n", key, quote(i.Path), s.Name, s.Address)
 			}
 			l.add(x)
 		}

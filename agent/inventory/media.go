@@ -81,8 +81,11 @@ var card = regexp.MustCompile(`^ *(\d+) \[([^ \]]+) *\]: [^ ]* - (.*)$`)
 // pcm is "01-00: USB Audio : USB Audio : playback 1 : capture 1" of /proc/asound/pcm.
 var pcm = regexp.MustCompile(`^(\d+)-(\d+): ([^:]*) :`)
 
-// sound lists what records and what plays. A card's name in brackets is what ALSA finds it by: it stays when
-// the numbers change, unless two cards are alike.
+// socket finds the USB socket in the path of a card: …/1-1/1-1.4/1-1.4:1.0/sound/card3.
+var socket = regexp.MustCompile(`/(\d+-[\d.]+):[\d.]+/sound/card\d+$`)
+
+// sound lists what records and what plays. A card on USB is named by its socket, because two of one make get
+// their ids in the order they are found; another by its id, which stays when the numbers change.
 func (l *look) sound() {
 	ids, names := map[int]string{}, map[int]string{}
 	for line := range strings.Lines(l.text("/proc/asound/cards") + "\n") {
@@ -104,8 +107,10 @@ func (l *look) sound() {
 		}
 		name := "hw:CARD=" + id + ",DEV=" + strconv.Itoa(dev)
 		i := Item{Name: names[c] + " · " + strings.TrimSpace(m[3]), Path: name, Node: fmt.Sprintf("hw:%d,%d", c, dev)}
-		if strings.HasSuffix(id, "_1") || strings.HasSuffix(id, "_2") {
-			i.Note = note("有同名声卡：请按插口固定名称（udev 规则 ATTR{id}）", "Another card has the same name: fix names by socket (udev rule, ATTR{id})")
+		if m := socket.FindStringSubmatch(l.target(fmt.Sprintf("/sys/class/sound/card%d", c))); m != nil {
+			name = fmt.Sprintf("usb:%s,%d", m[1], dev)
+			i.Path = name
+			i.Note = note("按 USB 插口命名：请勿换插口", "Named by its USB socket: leave it in that one")
 		}
 		if strings.Contains(line, ": capture") {
 			i.Kind, i.Config = Microphone, "channels:\n  - {id: voice, microphone: {alsa: "+quote(name)+"}}\n"

@@ -84,7 +84,7 @@ func beCamera(style string) error {
 	c := &simCamera{style: style, answers: map[string]string{}, kind: "Manual"}
 	var years int
 	fmt.Sscan(os.Getenv(envYears), &years)
-	c.offset = time.Now().AddDate(-years, 0, 0).Sub(time.Now())
+	c.offset = time.Until(time.Now().AddDate(-years, 0, 0))
 	for _, part := range strings.Split(string(raw), "-- ")[1:] {
 		name, text, _ := strings.Cut(part, " --\n")
 		c.answers[name] = strings.TrimSuffix(text, "\n")
