@@ -15,6 +15,7 @@ import (
 	"minglu/boards"
 	"minglu/drivers/gpioline"
 	"minglu/drivers/onvif"
+	"minglu/drivers/v4l2"
 )
 
 // devicesCommand is "minglu-agent devices".
@@ -72,6 +73,16 @@ func boardNames() (names []string) {
 // probes ask the devices what only they know.
 func probes(ctx context.Context) inventory.Probes {
 	return inventory.Probes{
+		Videos: func() (list []inventory.VideoInfo) {
+			for _, v := range v4l2.List() {
+				i := inventory.VideoInfo{Node: v.Node, Card: v.Card, Encoder: v.Encoder}
+				for _, f := range v.Formats {
+					i.Formats = append(i.Formats, f.String())
+				}
+				list = append(list, i)
+			}
+			return list
+		},
 		Network: func() (list []inventory.NetInfo, err error) {
 			found, err := onvif.Discover(ctx, onvif.Discovery{})
 			for _, f := range found {
