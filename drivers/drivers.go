@@ -79,6 +79,10 @@ type Description struct {
 	SDP      []byte    // the session description as received, if any (RFC 8866)
 }
 
+// BoardTimeShown stands at the end of an Identity when date and time are drawn into the picture by this
+// board, by its own clock: the record then says whose time is seen.
+const BoardTimeShown = "time in picture: this board's clock"
+
 // SenderReport ties a track's ticks to the source's own wall clock (RTCP SR, RFC 3550 6.4.1).
 type SenderReport struct {
 	Track   int

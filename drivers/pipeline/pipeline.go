@@ -1,7 +1,17 @@
-// Package pipeline decodes media with an ffmpeg process, for looking at pictures and sound, not for
-// recording them.
+// Package pipeline works media with processes: cameras whose pictures an ffmpeg or GStreamer process
+// encodes, and decoders for looking at what is recorded.
 //
-// Its guarantees: the process gets fragmented MP4 on its standard input and nothing else (no file, no
+// A [Source] is a camera behind a process of the board's configuration, never of a page or an API. The
+// process writes an MPEG transport stream to its standard output: every such program can, it carries
+// presentation and decoding times, says when a packet is missing, and can be joined again after damage; a
+// bare byte stream has no times, and fragmented MP4 neither survives damage nor says when parameter sets
+// change. Its guarantees are those of [drivers.Source]; the process is killed with its group, what it says
+// is bounded and stands in the error without logins, and text is drawn into the picture by way of a file
+// that is replaced each second. Sound in the stream is left out: microphones are sources of their own.
+// It does not start a process again (package capture does), nor choose its arguments.
+// Faults it tells: not-found, pipeline (the process ended), protocol, codec, no-frames.
+//
+// A decoder [FFmpeg] is for looking at pictures and sound, not for recording them. Its guarantees: the process gets fragmented MP4 on its standard input and nothing else (no file, no
 // network, no shell, a fixed list of arguments); it runs at low priority with one thread; one that
 // hangs is killed; when a call returns, its process has ended. Each
 // picture comes out as soon as it is in.
@@ -235,8 +245,9 @@ func (p *progress) watch(ctx context.Context, limit time.Duration, kill context.
 
 // tail keeps the end of what a process says.
 type tail struct {
-	mu sync.Mutex
-	b  []byte
+	mu  sync.Mutex
+	b   []byte
+	cut bool // something came before b
 }
 
 const tailBytes = 400
@@ -247,6 +258,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.b = append(t.b, p...)
 	if len(t.b) > tailBytes {
 		t.b = append([]byte(nil), t.b[len(t.b)-tailBytes:]...)
+		t.cut = true
 	}
 	return len(p), nil
 }
@@ -254,5 +266,9 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return string(bytes.ToValidUTF8(bytes.TrimSpace(t.b), nil))
+	b := t.b
+	if t.cut { // half a word may be half a login
+		b = b[bytes.IndexAny(b, " \n\t")+1:]
+	}
+	return redacted(string(bytes.ToValidUTF8(bytes.TrimSpace(b), nil)))
 }
