@@ -13,6 +13,7 @@ import (
 
 	"minglu/agent/config"
 	"minglu/agent/doctor"
+	"minglu/agent/durable"
 	"minglu/agent/ledger"
 	"minglu/agent/store"
 )
@@ -32,7 +33,7 @@ type offlineDisk struct {
 
 // openOffline takes the state folder and the disks that are there. Close it.
 func openOffline(cfg *config.Config, log *slog.Logger) (o *offline, err error) {
-	o = &offline{agent: &agent{cfg: cfg, log: log, closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}}}
+	o = &offline{agent: &agent{cfg: cfg, log: log, layer: durable.NewCounting(nil), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, strange: map[string]bool{}}}
 	opened := o
 	defer func() {
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -34,19 +35,28 @@ func TestByHand(t *testing.T) {
 	byHand(t, goldenWitnessed, outside)
 }
 
+var setting = regexp.MustCompile(`^(at|trust|stamp)=`)
+
 // byHand runs the transcripts of a text in the folder of a golden session.
 func byHand(t *testing.T, session, text string) {
 	dir := must(filepath.Abs("testdata/golden/sessions/" + session))
 	tmp := t.TempDir()
+	settings := "" // what a reader has set before goes on holding
 	for i, block := range strings.Split(text, "```\n") {
 		if i%2 == 0 {
 			continue
 		}
 		script, want := commands(block)
-		cmd := exec.Command("bash", "-c", strings.ReplaceAll(script, "/tmp/", tmp+"/"))
+		cmd := exec.Command("bash", "-c", strings.ReplaceAll(settings+script, "/tmp/", tmp+"/"))
 		cmd.Dir = dir
-		out, err := cmd.CombinedOutput()
-		if err != nil || string(out) != want {
+		b, err := cmd.CombinedOutput()
+		out := strings.ReplaceAll(string(b), tmp+"/", "/tmp/")
+		for line := range strings.Lines(script) {
+			if setting.MatchString(line) {
+				settings += regexp.MustCompile(`; echo [^;]*$`).ReplaceAllString(line, "") + "\n"
+			}
+		}
+		if err != nil || out != want {
 			t.Errorf("%s: %v\ngot:\n%s\nwant:\n%s", script, err, out, want)
 		}
 	}
@@ -77,10 +87,10 @@ func TestByHandRefuses(t *testing.T) {
 		{"a changed manifest", "openssl cms -verify -binary -inform DER -in manifest.json.p7s -content TMP/manifest.json -CAfile ../../trust/ca/root.pem -attime 1772328660", "verification failure"},
 		{"another authority", "openssl cms -verify -binary -inform DER -in manifest.json.p7s -content manifest.json -CAfile TMP/other.pem -attime 1772328660", "unable to get local issuer certificate"},
 		{"a revoked certificate", "openssl verify -crl_check -CRLfile TMP/revoked.crl -CAfile ../../trust/ca/root.pem -untrusted chain.pem -attime 1772328660 device.pem", "certificate revoked"},
-		{"a time before the authority", "openssl ts -verify -in manifest.json.tsr -data manifest.json.p7s -CAfile ../../trust/tsa/tsa.pem -attime 1", "certificate is not yet valid"},
-		{"other data under the token", "openssl ts -verify -in manifest.json.tsr -data TMP/data -CAfile ../../trust/tsa/tsa.pem -attime 1772328660", "message imprint mismatch"},
+		{"a time before the authority", "openssl ts -verify -in manifest.json.tsr -data manifest.json.p7s -CAfile ../../trust/tsa/root-1.pem -attime 1", "certificate is not yet valid"},
+		{"other data under the token", "openssl ts -verify -in manifest.json.tsr -data TMP/data -CAfile ../../trust/tsa/root-1.pem -attime 1772328660", "message imprint mismatch"},
 		{"another time-stamping authority", "openssl ts -verify -in manifest.json.tsr -data manifest.json.p7s -CAfile TMP/other.pem -attime 1772328660", "unable to get local issuer certificate"},
-		{"a token by a certificate without the usage", "openssl ts -verify -in TMP/noeku.tsr -data manifest.json.p7s -CAfile ../../trust/tsa/tsa.pem -attime 1772328660", "unsuitable certificate purpose"},
+		{"a token by a certificate without the usage", "openssl ts -verify -in TMP/noeku.tsr -data manifest.json.p7s -CAfile ../../trust/tsa/root-1.pem -attime 1772328660", "unsuitable certificate purpose"},
 		{"another manifest under the SM2 signature", "openssl x509 -in sm2.pem -noout -pubkey > TMP/pub; openssl dgst -sm3 -verify TMP/pub -signature manifest.json.sm2 -sigopt distid:1234567812345678 TMP/manifest.json", "Verification failure"},
 	} {
 		cmd := exec.Command("bash", "-c", strings.ReplaceAll(tt.command, "TMP/", tmp+"/"))

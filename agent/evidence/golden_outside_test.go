@@ -110,6 +110,7 @@ func (c constant) Read(b []byte) (int, error) {
 type sm2Identity struct {
 	key  *sm2.PrivateKey
 	cert *smx509.Certificate
+	mid  *smx509.Certificate // of the issuing authority
 	root *smx509.Certificate
 }
 
@@ -118,19 +119,22 @@ func newSM2(device string) *sm2Identity {
 		d := sha256.Sum256([]byte(word))
 		return must(sm2.NewPrivateKey(d[:]))
 	}
-	rootKey, id := key("golden-sm2-root"), &sm2Identity{key: key("golden-sm2")}
+	rootKey, midKey, id := key("golden-sm2-root"), key("golden-sm2-issuing"), &sm2Identity{key: key("golden-sm2")}
 	template := &smx509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "golden SM2 root"}, NotBefore: time.Unix(0, 0).UTC(),
 		NotAfter: time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), IsCA: true, BasicConstraintsValid: true, SignatureAlgorithm: smx509.SM2WithSM3, KeyUsage: smx509.KeyUsageCertSign}
 	id.root = must(smx509.ParseCertificate(must(smx509.CreateCertificate(constant(5), template, template, rootKey.Public(), rootKey))))
+	template = &smx509.Certificate{SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: "golden SM2 issuing"}, NotBefore: time.Unix(0, 0).UTC(),
+		NotAfter: time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), IsCA: true, BasicConstraintsValid: true, SignatureAlgorithm: smx509.SM2WithSM3, KeyUsage: smx509.KeyUsageCertSign}
+	id.mid = must(smx509.ParseCertificate(must(smx509.CreateCertificate(constant(5), template, id.root, midKey.Public(), rootKey))))
 	template = &smx509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "golden-room-3"}, NotBefore: time.Unix(0, 0).UTC(),
 		NotAfter: time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), SignatureAlgorithm: smx509.SM2WithSM3, KeyUsage: smx509.KeyUsageDigitalSignature,
 		URIs: []*url.URL{{Scheme: "minglu", Opaque: device}}}
-	id.cert = must(smx509.ParseCertificate(must(smx509.CreateCertificate(constant(5), template, id.root, id.key.Public(), rootKey))))
+	id.cert = must(smx509.ParseCertificate(must(smx509.CreateCertificate(constant(5), template, id.mid, id.key.Public(), midKey))))
 	return id
 }
 
 func (id *sm2Identity) pem() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: id.cert.Raw})
+	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: id.cert.Raw}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: id.mid.Raw})...)
 }
 
 // issued is the authority's certificate for an issuing authority below it.
@@ -302,16 +306,20 @@ func goldenTrustFolder() fstest.MapFS {
 	pemOf := func(certs ...*x509.Certificate) *fstest.MapFile {
 		return &fstest.MapFile{Data: evidence.MarshalCertsPEM(certs...)}
 	}
-	list := must(x509.CreateRevocationList(nil, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: goldenStart.Add(-time.Hour),
-		NextUpdate: goldenStart.AddDate(0, 1, 0)}, goldenIssuing.cert, goldenIssuing.key))
+	var lists []byte
+	for _, by := range []*device{goldenIssuing, goldenRoot} {
+		lists = append(lists, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: must(x509.CreateRevocationList(nil, &x509.RevocationList{Number: big.NewInt(1),
+			ThisUpdate: goldenStart.Add(-time.Hour), NextUpdate: goldenStart.AddDate(0, 1, 0)}, by.cert, by.key))})...)
+	}
 	return fstest.MapFS{
-		"ca/root.pem":           pemOf(goldenRoot.cert),
-		"ca/issuing.crl":        {Data: pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: list})},
-		"devices/room-3.pem":    pemOf(newDevice("golden-room-3", nil).cert),
-		"tsa/tsa.pem":           pemOf(goldenTSA.root),
-		"witness/province.vkey": {Data: []byte("# 省级见证 province\n" + province.VKey() + "\n")},
-		"witness/office.vkey":   {Data: []byte("# own\n" + office.VKey() + "\n")},
-		"sm2/root.pem":          {Data: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: newSM2("").root.Raw})},
+		"ca/root.pem":            pemOf(goldenRoot.cert),
+		"ca/issuing.pem":         pemOf(goldenIssuing.cert),
+		"ca/ca.crl":              {Data: lists},
+		"devices/room-3.pem":     pemOf(newDevice("golden-room-3", nil).cert),
+		"tsa/root-1.pem":         pemOf(goldenTSA.root),
+		"witness/witnesses.vkey": {Data: []byte("# own\n" + office.VKey() + "\n# 省级见证 province\n" + province.VKey() + "\n")},
+		"sm2/issuing.pem":        {Data: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: newSM2("").mid.Raw})},
+		"sm2/root.pem":           {Data: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: newSM2("").root.Raw})},
 	}
 }
 

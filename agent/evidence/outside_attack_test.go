@@ -25,6 +25,9 @@ func TestGrades(t *testing.T) {
 			}
 		}
 	}
+	ownAlone := func(m fstest.MapFS) {
+		m["witness/witnesses.vkey"] = &fstest.MapFile{Data: []byte("# own\n" + office.VKey() + "\n")}
+	}
 	for _, tt := range []struct {
 		rule   string
 		make   func(*script)
@@ -34,11 +37,11 @@ func TestGrades(t *testing.T) {
 		says   string // in why, or in a note
 	}{
 		{"tokens and witnesses before and after", nil, nil, 0, 3, ""},
-		{"only the body's own witness: it is marked", nil, without("witness/province.vkey"), 0, 3, "every witness is the body's own"},
-		{"no witness is trusted", nil, without("witness/province.vkey", "witness/office.vkey"), 0, 2, "no trusted witness within the window"},
-		{"no authority is trusted: nobody says before", nil, without("tsa/tsa.pem"), 0, 1, "no outside time before"},
-		{"nobody outside is trusted", nil, without("tsa/tsa.pem", "witness/province.vkey", "witness/office.vkey"), 0, 1, "no outside time and no witness"},
-		{"nobody vouches for the device: outside proofs do not help", nil, without("ca/root.pem", "devices/room-3.pem"), 0, 0, "holds no certificate"},
+		{"only the body's own witness: it is marked", nil, ownAlone, 0, 3, "every witness is the body's own"},
+		{"no witness is trusted", nil, without("witness/witnesses.vkey"), 0, 2, "no trusted witness within the window"},
+		{"no authority is trusted: nobody says before", nil, without("tsa/root-1.pem"), 0, 1, "no outside time before"},
+		{"nobody outside is trusted", nil, without("tsa/root-1.pem", "witness/witnesses.vkey"), 0, 1, "no outside time and no witness"},
+		{"nobody vouches for the device: outside proofs do not help", nil, without("ca/root.pem", "ca/issuing.pem", "devices/room-3.pem"), 0, 0, "holds no certificate"},
 		{"the last word came late, within the window", func(s *script) { s.out.after = 23 * time.Hour }, nil, 0, 3, ""},
 		{"a rewrite a month later, with an old and a new token", func(s *script) { s.out.during, s.out.after = 0, 30*day }, nil, 0, 1, "more than the window of 24h"},
 		{"the same, its middle anchored in time: not all of it is bounded", func(s *script) { s.out.after = 30 * day }, nil, 0, 1, "0:00:00.400 of the media"},
@@ -54,6 +57,7 @@ func TestGrades(t *testing.T) {
 		}, nil, 0, 1, "the device's clock says"},
 		{"another authority", nil, func(m fstest.MapFS) {
 			m["ca/root.pem"] = &fstest.MapFile{Data: evidence.MarshalCertsPEM(newAuthority("other").cert)}
+			delete(m, "ca/issuing.pem")
 		}, 0, 0, "none of the trust anchors"},
 		{"the certificate expired before the token over the seal", func(s *script) { s.dev = until(s.dev, 30*time.Second) }, nil, 0, 0, "expired"},
 		{"it expired after it", func(s *script) { s.dev = until(s.dev, 90*time.Second) }, nil, 0, 3, ""},

@@ -74,7 +74,7 @@ func TestOutsideKeys(t *testing.T) {
 			t.Errorf("%s: exit %d, want %d and %q in\n%s", tt.rule, r.Exit, tt.exit, tt.says, b)
 		}
 	}
-	r := evidence.Verify(witnessedScript().make().files, evidence.VerifyOptions{Path: goldenWitnessed, Require: 3, Trust: trusting(func(m fstest.MapFS) { delete(m, "sm2/root.pem") })})
+	r := evidence.Verify(witnessedScript().make().files, evidence.VerifyOptions{Path: goldenWitnessed, Require: 3, Trust: trusting(func(m fstest.MapFS) { delete(m, "sm2/root.pem"); delete(m, "sm2/issuing.pem") })})
 	if s := r.Sessions[0]; r.Exit != 0 || s.SM2 == nil || s.SM2.Anchor != "" || !strings.Contains(s.SM2.Why, "no SM2 authority is trusted") {
 		t.Errorf("an SM2 authority that is not trusted: exit %d %+v", r.Exit, r.Sessions[0].SM2)
 	}

@@ -2,15 +2,22 @@ package export_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/fstest"
+	"time"
 
 	"minglu/agent/durable"
 	"minglu/agent/durable/durabletest"
@@ -127,4 +134,105 @@ func TestNothingHalf(t *testing.T) {
 	if _, err := export.Write(ctx, export.Options{Session: session, From: os.DirFS(golden), To: t.TempDir()}); !errors.Is(err, context.Canceled) {
 		t.Errorf("asked to stop: %v", err)
 	}
+}
+
+const (
+	witnessed = "20260301T063000Z-0123abd2" // golden: issued certificate, time stamp, amendment
+	trust     = "../evidence/testdata/golden/trust"
+)
+
+// TestScriptOutside: certificates, time stamp and revocation by what is named to the script.
+func TestScriptOutside(t *testing.T) {
+	more := t.TempDir()
+	for name, at := range map[string]time.Time{"before.crl": stamp.Add(-time.Minute), "after.crl": stamp.Add(time.Hour)} {
+		if err := os.WriteFile(filepath.Join(more, name), revoking(t, at), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	device, err := os.ReadFile(filepath.Join("../evidence/testdata/golden/sessions", witnessed, "device.pem"))
+	if err == nil {
+		err = os.CopyFS(filepath.Join(more, "own"), fstest.MapFS{"room-3.pem": {Data: device}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, tsa, crl := trust+"/ca/root.pem", trust+"/tsa/root-1.pem", trust+"/ca/ca.crl"
+	for _, tt := range []struct {
+		rule  string
+		args  []string
+		strip string // file to leave out of the session
+		fails bool
+		says  []string
+	}{
+		{"a trust folder", []string{trust}, "", false, []string{"the time stamp holds: Mar  1 01:31:00 2026", "the manifest's signature holds", "amendment-1.json", "is not revoked"}},
+		{"the files of it", []string{ca, tsa, crl}, "", false, []string{"the time stamp holds", "is not revoked"}},
+		{"a folder with the device's certificate alone", []string{more + "/own"}, "", false, []string{"the manifest's signature holds", "not checked: no authority"}},
+		{"nothing named", nil, "", false, []string{"no CA given", "there is a time stamp, not checked"}},
+		{"no list named", []string{ca}, "", false, []string{"no revocation list given"}},
+		{"the time stamp is not there", []string{trust}, "manifest.json.tsr", false, []string{"there is no time stamp"}},
+		{"a CA that is not there", []string{"nowhere.pem"}, "", true, []string{"CA: nowhere.pem", "name the right file"}},
+		{"a TSA that is not there", []string{ca, "nowhere.pem"}, "", true, []string{"TSA: nowhere.pem"}},
+		{"a list that is not there", []string{ca, tsa, "nowhere.crl"}, "", true, []string{"CRL: nowhere.crl"}},
+		{"a folder without certificates", []string{t.TempDir()}, "", true, []string{"name a trust folder"}},
+		{"another authority", []string{tsa}, "", true, []string{"the manifest's signature"}},
+		{"another time-stamping authority", []string{ca, ca}, "", true, []string{"FAIL: 时间戳"}},
+		{"revoked before the time stamp", []string{ca, tsa, more + "/before.crl"}, "", true, []string{"was revoked before that"}},
+		{"revoked after it", []string{ca, tsa, more + "/after.crl"}, "", false, []string{"the signature stands"}},
+		{"revoked later, and no time stamp says that the signature is older", []string{ca, tsa, more + "/after.crl"}, "manifest.json.tsr", true, []string{"no time stamp that was checked"}},
+	} {
+		from := t.TempDir()
+		if err := os.CopyFS(from, os.DirFS(filepath.Join("../evidence/testdata/golden/sessions", witnessed))); err != nil {
+			t.Fatal(err)
+		}
+		if tt.strip != "" {
+			if err := os.Remove(filepath.Join(from, tt.strip)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		dir, err := bag(t, func(o *export.Options) { o.Session, o.From = witnessed, os.DirFS(from) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("sh", append([]string{filepath.Join(dir, "verify.sh")}, tt.args...)...).CombinedOutput()
+		if (err != nil) != tt.fails || strings.Contains(string(out), "FAIL") != tt.fails || strings.Contains(string(out), "passed") == tt.fails {
+			t.Errorf("%s: %v\n%s", tt.rule, err, out)
+		}
+		for _, says := range tt.says {
+			if !strings.Contains(string(out), says) {
+				t.Errorf("%s: does not say %q:\n%s", tt.rule, says, out)
+			}
+		}
+	}
+}
+
+// stamp is the time of the golden session's time stamp.
+var stamp = time.Date(2026, 3, 1, 1, 31, 0, 0, time.UTC)
+
+// revoking is a list of the golden issuing authority, whose key is made from its name, by which the device's
+// certificate was revoked.
+func revoking(t *testing.T, at time.Time) []byte {
+	t.Helper()
+	read := func(name string) *x509.Certificate {
+		b, err := os.ReadFile(filepath.Join("../evidence/testdata/golden/sessions", witnessed, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode(b)
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	scalar := sha256.Sum256([]byte("golden issuing"))
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := x509.CreateRevocationList(nil, &x509.RevocationList{Number: big.NewInt(2), ThisUpdate: at, NextUpdate: at.AddDate(1, 0, 0),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: read("device.pem").SerialNumber, RevocationTime: at}}}, read("chain.pem"), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: list})
 }

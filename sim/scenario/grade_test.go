@@ -89,9 +89,11 @@ timestamp: {urls: ["http://127.0.0.1:8318/"], roots: [%q]}
 		t.Fatalf("ledgers at the office: %v, %v", ledgers, err)
 	}
 	Wait(t, 60*time.Second, "the office keeps the ledger's lines", func() bool { return strings.Contains(read(t, ledgers[0]), id) })
+	byHand(t, folder, trust)
 	if a.Stop() != 0 {
 		t.Error("the agent did not end well")
 	}
+	a.outsider(office.Office, id, trust)
 	if mosquitto.ended() || serve.ended() {
 		t.Error("broker or office ended")
 	}
