@@ -64,3 +64,11 @@ type Speaker interface {
 	// Play returns when the sound has been played, or ctx has ended. wav is RIFF WAVE, PCM 16 bit.
 	Play(ctx context.Context, wav []byte) error
 }
+
+// Scanner reads bar codes and QR codes, such as that of a case's cover.
+type Scanner interface {
+	// Run calls scanned for each code that is read, with the uptime its last byte came, until ctx ends or the
+	// device fails or is unplugged; it returns the cause. scanned must not block. After it has returned it may be
+	// called again.
+	Run(ctx context.Context, scanned func(text string, up time.Duration)) error
+}
