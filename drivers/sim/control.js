@@ -57,6 +57,12 @@ async function refresh() {
       button(byId('inputs'), kind, say(kind), on, (to) => post(`/sim/${kind}?on=${to}`));
     }
   }
+  if (s.can_scan) {
+    button(byId('inputs'), 'scan', '扫案号 Scan a case', null, () => {
+      const code = prompt('案号 Case number');
+      if (code) post(`/sim/scan?code=${encodeURIComponent(code)}`);
+    });
+  }
   for (const c of s.channels) {
     const g = group(byId('faults'), 'channel ' + c.id, c.id);
     for (const f of c.can) {

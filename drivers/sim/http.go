@@ -28,6 +28,7 @@ type State struct {
 	Speaker     *SpeakerState              `json:"speaker,omitempty"`
 	ClockStep   time.Duration              `json:"clock_step_ns"` // sum of all simulated steps
 	CanStepTime bool                       `json:"can_step_clock"`
+	CanScan     bool                       `json:"can_scan"` // there is a scanner
 }
 
 // ChannelState is one camera or microphone.
@@ -55,7 +56,7 @@ type SpeakerState struct {
 // State returns a copy of what the devices do now.
 func (r *Room) State() State {
 	s := State{Up: r.o.Uptime(), Channels: []ChannelState{}, Inputs: map[drivers.InputKind]bool{},
-		ClockStep: time.Duration(r.stepped.Load()), CanStepTime: r.o.StepClock != nil}
+		ClockStep: time.Duration(r.stepped.Load()), CanStepTime: r.o.StepClock != nil, CanScan: r.scanner != nil}
 	for _, c := range r.cameras {
 		s.Channels = append(s.Channels, ChannelState{ID: c.o.ID, Kind: "camera", Can: cameraFaults,
 			Faults: append([]string{}, c.faults.list()...), Frames: c.frames.Load(), Last: c.last.Load()})
@@ -89,6 +90,7 @@ func (r *Room) State() State {
 //	POST /sim/button?hold=100ms      press the button; or ?on=true, ?on=false
 //	POST /sim/door?on=true           open (default) or close the door
 //	POST /sim/presence?on=true       somebody is there (default) or not
+//	POST /sim/scan?code=2026-12      the scanner reads a code
 //	POST /sim/fault/NAME?channel=ID&on=true   show a fault, or end it; no channel: all that can
 //	POST /sim/fault/clock-step?by=-2s         jump the wall clock
 //
@@ -125,6 +127,7 @@ func (r *Room) Handler() http.Handler {
 	}))
 	mux.HandleFunc("POST /sim/door", r.act(func(q *http.Request) error { return r.setInput(drivers.Door, q) }))
 	mux.HandleFunc("POST /sim/presence", r.act(func(q *http.Request) error { return r.setInput(drivers.Presence, q) }))
+	mux.HandleFunc("POST /sim/scan", r.act(func(q *http.Request) error { return r.Scan(q.FormValue("code")) }))
 	mux.HandleFunc("POST /sim/fault/{name}", r.act(func(q *http.Request) error {
 		if q.PathValue("name") == FaultClockStep && q.FormValue("by") != "" {
 			by, err := duration(q, "by", 0)

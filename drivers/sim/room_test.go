@@ -25,6 +25,7 @@ var (
 	_ drivers.Lamp        = (*Lamp)(nil)
 	_ drivers.Thermometer = (*Thermometer)(nil)
 	_ drivers.Speaker     = (*Speaker)(nil)
+	_ drivers.Scanner     = (*Scanner)(nil)
 )
 
 // tape keeps what a source delivers.
@@ -46,7 +47,7 @@ func room(t *testing.T) (*Room, func() time.Duration, *[]time.Duration) {
 	uptime := func() time.Duration { return 100*time.Second + 700*time.Millisecond + time.Since(boot) }
 	r, err := New(Options{
 		Cameras: []CameraOptions{{ID: "face"}, {ID: "room", FPS: 30}}, Microphones: []string{"voice"},
-		Button: true, Door: true, Presence: true, Lamp: true, Thermometer: true, Speaker: true,
+		Button: true, Door: true, Presence: true, Lamp: true, Thermometer: true, Speaker: true, Scanner: true,
 		Uptime: uptime, StepClock: func(d time.Duration) { *steps = append(*steps, d) },
 	})
 	if err != nil {

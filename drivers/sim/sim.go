@@ -1,5 +1,5 @@
 // Package sim simulates the devices of a room: camera, microphone, button, door contact, presence
-// sensor, lamp, thermometer and speaker, with the faults they can have.
+// sensor, lamp, thermometer, speaker and scanner, with the faults they can have.
 //
 // A [Room] holds one twin of each device asked for. Picture and sound hang on the uptime: picture n
 // belongs to uptime n/fps, sound frame k to uptime k/48000, so that the flash in the picture and the
@@ -53,7 +53,7 @@ type Options struct {
 
 	Button, Door, Presence bool
 	Lamp, Thermometer      bool
-	Speaker                bool
+	Speaker, Scanner       bool
 
 	Uptime    func() time.Duration // required: the board's uptime
 	Wall      func() time.Time     // what the clock in the picture shows; nil: time.Now
@@ -69,6 +69,7 @@ type Room struct {
 	lamp        *Lamp
 	thermometer *Thermometer
 	speaker     *Speaker
+	scanner     *Scanner
 	stepped     atomic.Int64 // ns, sum of the clock steps
 }
 
@@ -114,6 +115,9 @@ func New(o Options) (*Room, error) {
 	}
 	if o.Thermometer {
 		r.thermometer = &Thermometer{uptime: o.Uptime}
+	}
+	if o.Scanner {
+		r.scanner = newScanner(o.Uptime)
 	}
 	if o.Speaker {
 		r.speaker = &Speaker{uptime: o.Uptime, air: air}

@@ -34,6 +34,7 @@ var drivers = []driver{
 	{pkg: "drivers/v4l2", rig: "media", run: "HIL[^U]"},
 	{pkg: "drivers/v4l2", rig: "planes", run: "HIL[^U]"},
 	{pkg: "drivers/v4l2", rig: "usb", run: "HILUSB"},
+	{pkg: "drivers/scanner", rig: "lines+usb"},
 	{pkg: "drivers/watchdog", rig: "watchdog", short: true},
 }
 
