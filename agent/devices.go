@@ -23,6 +23,7 @@ type devices struct {
 	thermometer drivers.Thermometer
 	speaker     drivers.Speaker
 	notice      []byte // announcement, WAV
+	scanners    map[string]drivers.Scanner
 }
 
 // openDevices makes the drivers; it connects to nothing.
@@ -45,6 +46,9 @@ func openDevices(cfg *config.Config, step func(time.Duration), log *slog.Logger)
 	}
 	if cfg.Thermometer != nil && cfg.Thermometer.Sim != nil {
 		d.thermometer = room.Thermometer()
+	}
+	if d.scanners, err = openScanners(cfg.Scanner, room, log); err != nil {
+		return d, nil, err
 	}
 	if err := d.openSpeaker(cfg.Speaker, room, log); err != nil {
 		return d, nil, err
@@ -71,7 +75,7 @@ func source(c config.Channel, room *sim.Room, sound cards, log *slog.Logger) (dr
 func simOptions(cfg *config.Config, step func(time.Duration)) sim.Options {
 	o := sim.Options{
 		Button: simulated(cfg.Inputs.Button), Door: simulated(cfg.Inputs.Door), Presence: simulated(cfg.Inputs.Presence),
-		Lamp: cfg.Lamp != nil && cfg.Lamp.Sim != nil, Thermometer: cfg.Thermometer != nil && cfg.Thermometer.Sim != nil, Speaker: cfg.Speaker != nil && cfg.Speaker.Sim != nil, Uptime: clock.Uptime, StepClock: step,
+		Lamp: cfg.Lamp != nil && cfg.Lamp.Sim != nil, Thermometer: cfg.Thermometer != nil && cfg.Thermometer.Sim != nil, Speaker: cfg.Speaker != nil && cfg.Speaker.Sim != nil, Scanner: cfg.Scanner != nil && cfg.Scanner.Sim != nil, Uptime: clock.Uptime, StepClock: step,
 	}
 	for _, c := range cfg.Channels {
 		if c.Camera != nil && c.Camera.Sim != nil {

@@ -127,6 +127,9 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 	if a.devices.thermometer != nil {
 		g.Go(func() error { return a.runClimate(ctx) })
 	}
+	for name, s := range a.devices.scanners {
+		g.Go(func() error { return a.runScanner(ctx, name, s) })
+	}
 	for kind, in := range a.devices.inputs {
 		g.Go(func() error { return a.runInput(ctx, kind, in) })
 	}

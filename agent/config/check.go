@@ -88,6 +88,7 @@ func (c *Config) fill(d *decoder, dir string) {
 	}
 	c.fillWiring(d)
 	c.fillSound()
+	c.fillScanner()
 	abs(&c.State, dir)
 	for i := range c.Storage.Disks {
 		abs(&c.Storage.Disks[i], dir)
@@ -347,6 +348,7 @@ func (c *Config) checkRoom(d *decoder) {
 	if c.Speaker != nil {
 		c.checkSpeaker(d)
 	}
+	c.checkScanner(d)
 	c.checkWiring(d)
 	if c.Room.Limit > 0 && c.Room.LimitWarn >= c.Room.Limit {
 		d.bad("room.limit_warn", "提醒时间应短于 limit", "should be shorter than room.limit")

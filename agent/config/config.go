@@ -77,6 +77,7 @@ type Config struct {
 	Lamp        *Lamp        `yaml:"lamp"`        // nil: no lamp
 	Thermometer *Thermometer `yaml:"thermometer"` // nil: none
 	Speaker     *Speaker     `yaml:"speaker"`     // nil: none, no announcement
+	Scanner     *Scanner     `yaml:"scanner"`     // nil: none, case numbers are typed
 	Power       *Power       `yaml:"power"`       // nil: no battery
 	RTC         *RTC         `yaml:"rtc"`         // nil: none, or the kernel's own business
 	Web         Web          `yaml:"web"`

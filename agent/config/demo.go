@@ -34,6 +34,7 @@ inputs: {button: {sim: {}}, door: {sim: {}}, presence: {sim: {}}}
 lamp: {sim: {}}
 thermometer: {sim: {}}
 speaker: {sim: {}}
+scanner: {sim: {}}
 web: {listen: {{printf "%q" .Listen}}, auth: none}
 live: {idle: true}
 {{- if .Office}}
