@@ -47,6 +47,11 @@ func openDevices(cfg *config.Config, step func(time.Duration), log *slog.Logger)
 	if cfg.Thermometer != nil && cfg.Thermometer.Sim != nil {
 		d.thermometer = room.Thermometer()
 	}
+	if cfg.Thermometer != nil && cfg.Thermometer.Modbus != nil {
+		if d.thermometer, err = openModbus(cfg.Thermometer.Modbus); err != nil {
+			return d, nil, fmt.Errorf("thermometer: %w", err)
+		}
+	}
 	if d.scanners, err = openScanners(cfg.Scanner, room, log); err != nil {
 		return d, nil, err
 	}

@@ -88,7 +88,7 @@ func (c *Config) fill(d *decoder, dir string) {
 	}
 	c.fillWiring(d)
 	c.fillSound()
-	c.fillScanner()
+	c.fillSerial(d)
 	abs(&c.State, dir)
 	for i := range c.Storage.Disks {
 		abs(&c.Storage.Disks[i], dir)

@@ -245,10 +245,11 @@ func TestExampleLoadsAndNamesEveryKey(t *testing.T) {
 	}
 	d := decoder{file: "example", at: map[string]*token.Position{}, wrong: map[string]bool{}}
 	d.parse([]byte(Example()), &Config{})
-	real := realDevices(Example())
-	d.parse([]byte(real), &Config{})
-	if _, err := Parse("agent.yaml", []byte(strings.Replace(minimal+real, "board: sim", "board: generic", 1))); !onlySimulated(err) {
-		t.Errorf("the example's real devices: %v", err)
+	for _, other := range []string{"#", "#|"} { // what a simulated room has not, and what stands in its place
+		d.parse([]byte(realDevices(Example(), other)), &Config{})
+		if _, err := Parse("agent.yaml", []byte(strings.Replace(minimal+realDevices(Example(), other), "board: sim", "board: generic", 1))); !onlySimulated(err) {
+			t.Errorf("the example's real devices %s: %v", other, err)
+		}
 	}
 	for _, key := range allKeys(reflect.TypeFor[Config](), "") {
 		found := false
@@ -261,11 +262,11 @@ func TestExampleLoadsAndNamesEveryKey(t *testing.T) {
 	}
 }
 
-// realDevices are the lines of the example that begin with # and no space: devices a simulated room has not.
-func realDevices(example string) string {
+// realDevices are the lines of the example that begin with mark and no space: devices a simulated room has not.
+func realDevices(example, mark string) string {
 	var b strings.Builder
 	for l := range strings.Lines(example) {
-		if rest, is := strings.CutPrefix(l, "#"); is && (!strings.HasPrefix(rest, " ") || strings.HasPrefix(rest, "  ")) {
+		if rest, is := strings.CutPrefix(l, mark); is && !strings.HasPrefix(rest, "|") && (!strings.HasPrefix(rest, " ") || strings.HasPrefix(rest, "  ")) {
 			b.WriteString(rest)
 		}
 	}

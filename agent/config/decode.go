@@ -143,7 +143,7 @@ func (d *decoder) node(n ast.Node, key string, v reflect.Value) {
 	case Duration:
 		d.duration(n, key, v)
 		return
-	case Capture, Playback, SerialScanner, HIDScanner:
+	case Capture, Playback, SerialScanner, HIDScanner, Modbus:
 		if n.Type() == ast.StringType { // a device without settings
 			d.text(n, key, v.FieldByName("Device"))
 			return

@@ -26,11 +26,37 @@ type HIDScanner struct {
 	Prefix string `yaml:"prefix"` // as of a serial one
 }
 
+// Modbus is a climate sensor that speaks Modbus RTU. The device alone, written for it, means an XY-MD02.
+type Modbus struct {
+	Device      string `yaml:"device"`      // required; best one of /dev/serial/by-id
+	Baud        int    `yaml:"baud"`        // 300 to 4000000; default 9600
+	Parity      string `yaml:"parity"`      // "none" (default), "even", "odd"
+	Slave       int    `yaml:"slave"`       // its address, 1 to 247; default 1
+	Table       string `yaml:"table"`       // "input" (default: function 4), "holding" (function 3)
+	Temperature int    `yaml:"temperature"` // register, signed, 0 to 65535; default 1
+	Humidity    int    `yaml:"humidity"`    // register, -1 for none; default 2
+	Scale       int    `yaml:"scale"`       // 1/1000 °C and 1/1000 %RH in one step, 1 to 1000; default 100: tenths
+}
+
 // DefaultScannerBaud is what scanners come with.
 const DefaultScannerBaud = 9600
 
-// fillScanner sets the defaults of a scanner.
-func (c *Config) fillScanner() {
+// fillSerial sets the defaults of what hangs on serial lines.
+func (c *Config) fillSerial(d *decoder) {
+	if c.Thermometer != nil && c.Thermometer.Modbus != nil {
+		m := c.Thermometer.Modbus
+		orInt(&m.Baud, 9600)
+		orText(&m.Parity, "none")
+		orInt(&m.Slave, 1)
+		orText(&m.Table, "input")
+		orInt(&m.Scale, 100)
+		if d.at["thermometer.modbus.temperature"] == nil { // register 0 is one
+			m.Temperature = 1
+		}
+		if d.at["thermometer.modbus.humidity"] == nil {
+			m.Humidity = 2
+		}
+	}
 	if c.Scanner != nil && c.Scanner.Serial != nil {
 		orInt(&c.Scanner.Serial.Baud, DefaultScannerBaud)
 		orText(&c.Scanner.Serial.Ending, "newline")
@@ -53,6 +79,30 @@ func (c *Config) checkScanner(d *decoder) {
 	if h := s.HID; h != nil {
 		d.device("scanner.hid.device", h.Device, "/dev/input/by-id/…-event-kbd")
 		d.prefix("scanner.hid.prefix", h.Prefix)
+	}
+}
+
+func (c *Config) checkThermometer(d *decoder) {
+	t := c.Thermometer
+	if t.I2C != nil && t.Modbus != nil {
+		d.bad("thermometer", "请只填写 i2c 与 modbus 之一", "name only one of i2c and modbus")
+	}
+	c.needsOne(d, "thermometer", "i2c / modbus", t.I2C != nil || t.Modbus != nil, t.Sim != nil)
+	m := t.Modbus
+	if m == nil {
+		return
+	}
+	d.device("thermometer.modbus.device", m.Device, "/dev/serial/by-id/…")
+	d.baud("thermometer.modbus.baud", m.Baud)
+	d.oneOf("thermometer.modbus.parity", m.Parity, "none", "even", "odd")
+	d.oneOf("thermometer.modbus.table", m.Table, "input", "holding")
+	for _, r := range []struct {
+		key          string
+		v, low, high int
+	}{{"slave", m.Slave, 1, 247}, {"temperature", m.Temperature, 0, 65535}, {"humidity", m.Humidity, -1, 65535}, {"scale", m.Scale, 1, 1000}} {
+		if r.v < r.low || r.v > r.high {
+			d.bad("thermometer.modbus."+r.key, fmt.Sprintf("%d 超出范围；请按传感器说明书取 %d 到 %d", r.v, r.low, r.high), fmt.Sprintf("%d is out of range: choose %d to %d, by the sensor's manual", r.v, r.low, r.high))
+		}
 	}
 }
 

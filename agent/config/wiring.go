@@ -53,8 +53,9 @@ type LampGPIO struct {
 
 // Thermometer measures the room's air: exactly one of its fields.
 type Thermometer struct {
-	I2C *I2C       `yaml:"i2c"` // sht3x (default), sht4x at 0x44
-	Sim *SimDevice `yaml:"sim"` // board sim only
+	I2C    *I2C       `yaml:"i2c"`    // sht3x (default), sht4x at 0x44
+	Modbus *Modbus    `yaml:"modbus"` // a sensor on RS-485
+	Sim    *SimDevice `yaml:"sim"`    // board sim only
 }
 
 // I2C is one chip on a bus.
@@ -181,7 +182,7 @@ func (c *Config) checkWiring(d *decoder) {
 		}
 	}
 	if c.Thermometer != nil {
-		c.needsOne(d, "thermometer", "i2c", c.Thermometer.I2C != nil, c.Thermometer.Sim != nil)
+		c.checkThermometer(d)
 	}
 	if c.RTC != nil && c.RTC.I2C == nil {
 		d.bad("rtc", "没有指明设备；请写 i2c，没有该设备则删去此键", "names no device: write i2c, or remove the key if there is none")

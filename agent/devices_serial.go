@@ -10,6 +10,7 @@ import (
 	"minglu/agent/config"
 	"minglu/agent/room"
 	"minglu/drivers"
+	"minglu/drivers/modbus"
 	"minglu/drivers/scanner"
 	"minglu/drivers/sim"
 )
@@ -38,6 +39,16 @@ func openScanners(s *config.Scanner, room *sim.Room, log *slog.Logger) (map[stri
 		all["scanner-hid"] = real
 	}
 	return all, nil
+}
+
+// openModbus makes a climate sensor on RS-485; nothing is opened before it is read.
+func openModbus(m *config.Modbus) (drivers.Thermometer, error) {
+	table := modbus.Input
+	if m.Table == "holding" {
+		table = modbus.Holding
+	}
+	return modbus.New(modbus.Options{Path: m.Device, Baud: m.Baud, Parity: m.Parity, Slave: m.Slave, Table: table,
+		Temperature: m.Temperature, Humidity: m.Humidity, Scale: m.Scale, Uptime: clock.Uptime})
 }
 
 // scannerSteady is how long a scanner must have been open to count as there: it says nothing by itself.
