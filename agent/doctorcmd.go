@@ -258,7 +258,7 @@ func (e *examination) channels() (list []doctor.Check) {
 			return doctor.Channel(ctx, ch.ID, ch.Source)
 		}})
 	}
-	return list
+	return append(list, e.attached(d)...)
 }
 
 func (e *examination) clock(ctx context.Context) []doctor.Finding {
