@@ -338,6 +338,12 @@ func TestHILOverrun(t *testing.T) {
 			t.Errorf("%q: %d frames, heard %v after %v", after.cause, after.lost, after.heard, before.heard)
 		}
 	}
+	// An overrun that a read comes upon is told too: left to itself, the library starts the stream again and says nothing.
+	take(1)
+	time.Sleep(400 * time.Millisecond)
+	if n, err := d.Read(c.buf); n != 0 || !errors.Is(err, unix.EPIPE) {
+		t.Errorf("Read() after an overrun = %d, %v; want EPIPE", n, err)
+	}
 }
 
 // TestHILAnnouncement plays an announcement: it is heard in the room, and so recorded.
