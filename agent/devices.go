@@ -65,6 +65,10 @@ func source(c config.Channel, room *sim.Room, sound cards, log *slog.Logger) (dr
 	switch {
 	case c.Camera != nil && c.Camera.RTSP != "":
 		return rtsp.New(rtsp.Options{URL: c.Camera.RTSP.Reveal(), Uptime: clock.Uptime, Log: log})
+	case c.Camera != nil && c.Camera.V4L2 != nil:
+		return kernelCamera(c.Camera.V4L2, log)
+	case c.Camera != nil && c.Camera.Pipeline != nil:
+		return pipelineCamera(c, log)
 	case c.Camera != nil && c.Camera.Sim != nil:
 		return room.Camera(c.ID), nil
 	case c.Microphone != nil && c.Microphone.RTSP != "":

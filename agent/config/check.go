@@ -252,8 +252,20 @@ func (c *Config) checkChannels(d *decoder) {
 
 func (c *Config) checkCamera(d *decoder, key string, cam *Camera) {
 	rtsp := d.at[key+".rtsp"] != nil
-	if rtsp == (cam.Sim != nil) {
-		d.bad(key, "请恰好填写 rtsp 或 sim 之一", "name exactly one of rtsp and sim")
+	n := 0
+	for _, there := range []bool{rtsp, cam.V4L2 != nil, cam.Pipeline != nil, cam.Sim != nil} {
+		if there {
+			n++
+		}
+	}
+	if n != 1 {
+		d.bad(key, "请恰好填写 rtsp、v4l2、pipeline 或 sim 之一", "name exactly one of rtsp, v4l2, pipeline and sim")
+	}
+	if cam.V4L2 != nil {
+		d.v4l2(key+".v4l2", cam.V4L2)
+	}
+	if p := cam.Pipeline; p != nil && (len(p.Command) == 0 || p.Command[0] == "") {
+		d.bad(key+".pipeline.command", "没有程序；请填写程序及其参数的列表", "names no program: list the program and its arguments")
 	}
 	if rtsp {
 		d.address(key+".rtsp", cam.RTSP, "rtsp", "rtsps")

@@ -112,12 +112,6 @@ type Channel struct {
 	Microphone *Microphone `yaml:"microphone"`
 }
 
-// Camera is where pictures come from: exactly one of its fields.
-type Camera struct {
-	RTSP Secret     `yaml:"rtsp"` // rtsp:// or rtsps:// address
-	Sim  *SimCamera `yaml:"sim"`  // board sim only
-}
-
 // SimCamera is a synthetic camera.
 type SimCamera struct {
 	Width  int `yaml:"width"`  // pixels, even; default 1280; at least 1152 so that the frame number fits

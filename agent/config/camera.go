@@ -1,0 +1,63 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Camera is where pictures come from: exactly one of its fields.
+type Camera struct {
+	RTSP     Secret          `yaml:"rtsp"` // rtsp:// or rtsps:// address
+	V4L2     *V4L2           `yaml:"v4l2"`
+	Pipeline *CameraPipeline `yaml:"pipeline"`
+	Sim      *SimCamera      `yaml:"sim"` // board sim only
+}
+
+// V4L2 is a camera of the kernel: USB, CSI. One without H.264 or H.265 needs an encoder of the board.
+type V4L2 struct {
+	Device   string   `yaml:"device"`   // required; /dev/v4l/by-id/… or /dev/v4l/by-path/…
+	Format   string   `yaml:"format"`   // four letters such as H264, HEVC, NV12, YUYV; default: the best
+	Width    int      `yaml:"width"`    // pixels, with height; default: as the camera is set
+	Height   int      `yaml:"height"`   // pixels, with width
+	FPS      int      `yaml:"fps"`      // pictures per second, up to 120; default: as the camera is set
+	Encoder  string   `yaml:"encoder"`  // device of the encoder, or "none"; default: the board's first
+	Controls []string `yaml:"controls"` // "name=number", names as v4l2-ctl lists them
+}
+
+// Control parts "name=number"; a checked configuration has both.
+func Control(s string) (name string, v int64, ok bool) {
+	name, text, ok := strings.Cut(s, "=")
+	v, err := strconv.ParseInt(text, 0, 64)
+	return name, v, ok && err == nil && name != ""
+}
+
+// CameraPipeline is a camera behind a process of ffmpeg or GStreamer that writes MPEG-TS.
+type CameraPipeline struct {
+	Command []Secret `yaml:"command"` // program and arguments, no shell; {overlay} is the file of the text to draw
+}
+
+var numberedNode = regexp.MustCompile(`^/dev/video[0-9]+$`)
+
+func (d *decoder) v4l2(key string, v *V4L2) {
+	if numberedNode.MatchString(v.Device) || !strings.HasPrefix(v.Device, "/dev/") {
+		d.bad(key+".device", fmt.Sprintf("设备 %q 无效或编号会变；请写 /dev/v4l/by-id/… 或 by-path/…，minglu-agent devices 列出它们", v.Device),
+			fmt.Sprintf("device %q has no stable path: write /dev/v4l/by-id/… or by-path/…; minglu-agent devices lists them", v.Device))
+	}
+	if v.Format != "" && (len(v.Format) != 4 || !slices.Contains([]string{"H264", "HEVC", "NV12", "YU12", "YUYV"}, v.Format)) {
+		d.oneOf(key+".format", v.Format, "H264", "HEVC", "NV12", "YU12", "YUYV")
+	}
+	if (v.Width == 0) != (v.Height == 0) || v.Width < 0 || v.Height < 0 || v.Width > 8192 || v.Height > 8192 {
+		d.bad(key, "width 与 height 须同时填写，且不超过 8192", "give width and height together, at most 8192")
+	}
+	if v.FPS < 0 || v.FPS > 120 {
+		d.bad(key+".fps", "超出范围；请取 1 到 120", "out of range: choose 1 to 120")
+	}
+	for i, c := range v.Controls {
+		if _, _, ok := Control(c); !ok {
+			d.bad(key+".controls["+itoa(i)+"]", fmt.Sprintf("%q 无效；应形如 brightness=128", c), fmt.Sprintf("%q: write it as brightness=128", c))
+		}
+	}
+}
