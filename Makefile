@@ -6,7 +6,7 @@ OUTAGE ?= 5m
 SEEDS ?= 5
 NORMAL ?= 10m
 CHAOS ?= 30m
-HIL ?= long
+HIL ?= usual
 # Debian sorts 0~git before any release; a release build names its own.
 VERSION ?= 0~git$(shell git log -1 --format=%cd.%h --date=format:%Y%m%d%H%M%S 2>/dev/null || echo 0)
 NFPM = go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
@@ -48,7 +48,7 @@ soak: tools ## recovery with SEEDS other seeds; kill -9 at SOAK_KILLS random mom
 	[ $(CHAOS) = 0 ] || MINGLU_CHAOS=$(CHAOS) go test -v -count=1 -timeout 90m -run TestChaos ./sim/scenario
 	MINGLU_OUTAGE=$(OUTAGE) MINGLU_NORMAL=$(NORMAL) go test -v -count=1 -timeout 90m -run 'TestOfficeOutage|TestNormalRun' ./sim/scenario
 
-hil: ## boards that are not there (qemu): power cuts, tests on arm64 and arm/7; HIL=short takes 2 minutes
+hil: ## boards that are not there (qemu): drivers, power cuts, tests on arm64 and arm/7; HIL=short takes 2 minutes, HIL=long an hour and more
 	@tools/install --hil
 	HIL=$(HIL) go test -count=1 -timeout 120m -v ./sim/hil
 

@@ -44,7 +44,7 @@ const driverSeconds = 120
 // TestDrivers boots one board for each rig and runs there, on 64 and on 32 bits, the hil tests of the packages
 // that want it. HIL_ONLY is a regular expression of package paths.
 func TestDrivers(t *testing.T) {
-	all := long(t)
+	all := asked(t) > short
 	only, err := regexp.Compile(os.Getenv("HIL_ONLY"))
 	if err != nil {
 		t.Fatalf("HIL_ONLY: %v", err)

@@ -8,17 +8,28 @@ import (
 	"testing"
 )
 
-// long reports whether HIL asks for the whole, not for the short form that each change runs.
-func long(t *testing.T) bool {
+// form is how much HIL asks for.
+type form int
+
+// The forms of `make hil`.
+const (
+	short form = iota // what each change runs, in 3 minutes
+	usual             // from a fresh clone within 15 minutes
+	long              // 50 power cuts, and each package whose tests make sense on a board
+)
+
+func asked(t *testing.T) form {
 	t.Helper()
 	switch s := os.Getenv("HIL"); s {
-	case "", "long":
-		return true
 	case "short":
-		return false
+		return short
+	case "", "usual":
+		return usual
+	case "long":
+		return long
 	default:
-		t.Fatalf("HIL=%q: want long or short", s)
-		return false
+		t.Fatalf("HIL=%q: want short, usual or long", s)
+		return short
 	}
 }
 

@@ -41,7 +41,7 @@ const packageSeconds = 1200
 
 // TestPackages runs the tests of packages on a board of 64 and of 32 bits.
 func TestPackages(t *testing.T) {
-	all := long(t)
+	all := asked(t) == long
 	k := kernel(t)
 	for _, arch := range []string{"arm64", "arm"} {
 		t.Run(arch, func(t *testing.T) {

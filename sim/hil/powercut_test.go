@@ -24,6 +24,7 @@ import (
 
 const (
 	cutsLong     = 50
+	cutsUsual    = 5
 	cutsShort    = 1
 	lostAtMost   = time.Second     // per channel, with the cycle of 500 ms
 	guestIdle    = 0.5             // below: one of its two emulated processors may have had no time left for the cameras
@@ -36,10 +37,7 @@ const (
 // cameras and their frame log are on the host, where no power is cut; what the board knew to be durable it
 // said over a serial line before. After the last cut the host reads the disks.
 func TestPowerCuts(t *testing.T) {
-	cuts := cutsShort
-	if long(t) {
-		cuts = cutsLong
-	}
+	cuts := map[form]int{short: cutsShort, usual: cutsUsual, long: cutsLong}[asked(t)]
 	if s := os.Getenv("HIL_CUTS"); s != "" {
 		var err error
 		if cuts, err = strconv.Atoi(s); err != nil || cuts < 1 {
@@ -55,7 +53,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 	t.Logf("%d cuts, MINGLU_SEED=%d", cuts, seed)
 	t.Run("arm64", func(t *testing.T) { powerCuts(t, "arm64", cuts, seed) })
-	if long(t) { // the recorder with 32 bits
+	if asked(t) > short { // the recorder with 32 bits
 		t.Run("arm", func(t *testing.T) { powerCuts(t, "arm", max(1, cuts/10), seed) })
 	}
 }
