@@ -54,3 +54,22 @@ func state(t *testing.T) string {
 	}
 	return strings.TrimSpace(string(b))
 }
+
+// TestUnfed never feeds: the board is reset, and it does not come back. Only TestWatchdogBites of sim/hil runs
+// it, and wants just that.
+func TestUnfed(t *testing.T) {
+	d, err := Open("/dev/watchdog0", 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for range 12 {
+		time.Sleep(time.Second)
+		if err := d.Feed(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	os.Stdout.WriteString("fed for 12 s, from now on not\n")
+	time.Sleep(time.Minute)
+	t.Error("a minute later the board still runs")
+}
