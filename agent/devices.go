@@ -47,6 +47,9 @@ func openDevices(cfg *config.Config, step func(time.Duration), log *slog.Logger)
 	if cfg.Thermometer != nil && cfg.Thermometer.Sim != nil {
 		d.thermometer = room.Thermometer()
 	}
+	if cfg.Thermometer != nil && cfg.Thermometer.I2C != nil {
+		d.thermometer = chipOnBus(cfg.Thermometer.I2C)
+	}
 	if cfg.Thermometer != nil && cfg.Thermometer.Modbus != nil {
 		if d.thermometer, err = openModbus(cfg.Thermometer.Modbus); err != nil {
 			return d, nil, fmt.Errorf("thermometer: %w", err)

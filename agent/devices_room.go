@@ -12,7 +12,9 @@ import (
 	"minglu/agent/clock"
 	"minglu/agent/config"
 	"minglu/drivers"
+	"minglu/drivers/climate"
 	"minglu/drivers/gpioline"
+	"minglu/drivers/i2cbus"
 	"minglu/drivers/input"
 	"minglu/drivers/lamp"
 	"minglu/drivers/sim"
@@ -44,6 +46,26 @@ func (d *devices) openRoom(cfg *config.Config, room *sim.Room) error {
 		d.lamp, d.lights = real, real.Run
 	}
 	return nil
+}
+
+// chipOnBus is the thermometer at an address of a bus; it talks to nobody before it is read.
+func chipOnBus(c *config.I2C) drivers.Thermometer {
+	bus := i2cbus.New(c.Bus)
+	if c.Chip == "sht4x" {
+		return climate.NewSHT4x(bus, c.Addr(), clock.Uptime)
+	}
+	return climate.NewSHT3x(bus, c.Addr(), clock.Uptime)
+}
+
+// withoutDriver are the keys of the configuration that nothing carries out yet.
+func withoutDriver(cfg *config.Config) (keys []string) {
+	if cfg.RTC != nil {
+		keys = append(keys, "rtc")
+	}
+	if cfg.Power != nil {
+		keys = append(keys, "power")
+	}
+	return keys
 }
 
 func lineInput(kind drivers.InputKind, g *config.InputGPIO) (*input.Input, error) {

@@ -91,6 +91,9 @@ func asked(err error) error {
 // goAll starts everything that lives beside the recorder. Only the room's loop and the pages may end
 // the agent; a device that fails is a fault, not an end.
 func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
+	for _, key := range withoutDriver(a.cfg) {
+		a.loop.Fault("device.unsupported", key, true)
+	}
 	g.Go(func() error {
 		a.awaitRecorder(ctx) // asked for a recording before it knows its disks, it could only say that there are none
 		return a.loop.Run(ctx)

@@ -162,6 +162,8 @@ func Catalogue() []Fault {
 			Text{"请设备管理员检查磁盘、电源和日志；下次正常启动后自动消除", "Ask the equipment manager to check disks, power and log; it clears with the next ordinary start"}},
 		{"input.failed", Warning, Text{"输入设备 {ch} 没有响应", "Input {ch} does not answer"},
 			Text{"请检查接线；可在页面上操作", "Check its wiring; the page works all the same"}},
+		{"device.unsupported", Warning, Text{"配置中的 {ch} 在此版本中没有驱动，未使用", "{ch} of the configuration has no driver in this version and is not used"},
+			Text{"请从配置中删去此项，或安装带有该驱动的版本", "Take it out of the configuration, or install a version that has one"}},
 		{"uplink.full", Warning, Text{"待上报消息已存满，新消息不再保存，录制不受影响", "No more reports to the office can be kept; recording is not affected"},
 			Text{"请尽快恢复与监管端的连接", "Restore the connection to the office soon"}},
 		{"uplink.outbox", Warning, Text{"待上报消息不能写入系统盘，录制不受影响", "Reports to the office cannot be written to the system disk; recording is not affected"},

@@ -128,7 +128,7 @@ func (s *SHT4x) Read(n int) ([]byte, error) {
 
 // scale returns v of full as 16 bits, rounded.
 func scale(v, full int) uint16 {
-	return uint16((max(0, min(v, full))*65535 + full/2) / full)
+	return uint16((int64(max(0, min(v, full)))*65535 + int64(full)/2) / int64(full)) // more than an int has on arm/7
 }
 
 // sensirion writes words with the checksum behind each: CRC-8, polynomial 0x31, from 0xff (SHT3x 4.12).
