@@ -191,7 +191,7 @@ func (e *examination) cycle(context.Context) []doctor.Finding {
 		b, err := m.Marshal()
 		files := durable.In(filepath.Join(e.cfg.State, tmpFolder))
 		if err == nil {
-			err = errors.Join(files.Mkdir(files.Tmp), files.Replace(filepath.Join(e.cfg.State, cycleFile), b))
+			err = errors.Join(files.MkdirAll(files.Tmp), files.Replace(filepath.Join(e.cfg.State, cycleFile), b))
 		}
 		if err != nil {
 			return []doctor.Finding{{Check: "disk.cycle", Level: doctor.Bad, Text: textOf("测量结果不能保存："+err.Error(), "What was measured cannot be kept: "+err.Error())}}

@@ -58,7 +58,7 @@ func (a *agent) openKeeper() {
 // keepLists puts the office's root and revocation lists into the trust folder.
 func (a *agent) keepLists(crl, root []byte) {
 	dir := filepath.Join(a.cfg.State, trustFolder, "ca")
-	err := a.files.Mkdir(dir)
+	err := a.files.MkdirAll(dir)
 	for name, b := range map[string][]byte{"office.crl": crl, "office.pem": root} {
 		if have, rerr := os.ReadFile(filepath.Join(dir, name)); rerr == nil && bytes.Equal(have, b) || err != nil {
 			continue
@@ -76,7 +76,7 @@ func (a *agent) keepTrust(files map[string][]byte) {
 	err := error(nil)
 	for _, folder := range []string{"tsa", "witness"} {
 		dir := filepath.Join(a.cfg.State, trustFolder, folder)
-		err = errors.Join(err, a.files.Mkdir(dir))
+		err = errors.Join(err, a.files.MkdirAll(dir))
 		want := map[string][]byte{}
 		for name, b := range files {
 			if strings.HasPrefix(name, folder+"/") {

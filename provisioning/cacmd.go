@@ -220,12 +220,12 @@ func exportCA(a *ca.CA, dir string, stdout io.Writer) error {
 		return err
 	}
 	to := durable.In(filepath.Join(dir, ".tmp"))
-	if err := to.Mkdir(to.Tmp); err != nil {
+	if err := to.MkdirAll(to.Tmp); err != nil {
 		return err
 	}
 	for name, b := range files {
 		path := filepath.Join(dir, name)
-		if err := to.Mkdir(filepath.Dir(path)); err != nil {
+		if err := to.MkdirAll(filepath.Dir(path)); err != nil {
 			return err
 		}
 		if err := to.Replace(path, b); err != nil {

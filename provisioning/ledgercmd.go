@@ -70,7 +70,7 @@ func exportLedgers(cfg *config.Config, devices []string, to string, stdout io.Wr
 		}
 		for name, b := range l.files {
 			path := filepath.Join(to, l.id, filepath.FromSlash(name))
-			if err := errors.Join(d.Mkdir(filepath.Dir(path)), d.Replace(path, b)); err != nil {
+			if err := errors.Join(d.MkdirAll(filepath.Dir(path)), d.Replace(path, b)); err != nil {
 				return fmt.Errorf("ledger: %w", err)
 			}
 		}

@@ -118,7 +118,7 @@ func putFolder(to string, files map[string][]byte) error {
 	d := durable.In(next)
 	for name, b := range files {
 		path := filepath.Join(next, filepath.FromSlash(name))
-		if err := errors.Join(d.Mkdir(filepath.Dir(path)), d.Create(path, b)); err != nil {
+		if err := errors.Join(d.MkdirAll(filepath.Dir(path)), d.Create(path, b)); err != nil {
 			return err
 		}
 	}

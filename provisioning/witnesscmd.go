@@ -93,7 +93,7 @@ func settleName(dir, name string) (string, error) {
 		return "", &usageError{err}
 	}
 	files := durable.Files{Layer: durable.OS{}, Tmp: filepath.Join(dir, "tmp"), Perm: 0o600}
-	if err := files.Mkdir(files.Tmp); err != nil {
+	if err := files.MkdirAll(files.Tmp); err != nil {
 		return "", fmt.Errorf("witness: %w", err)
 	}
 	return name, files.CreateSame(file, []byte(name+"\n"))
@@ -110,7 +110,7 @@ func witnessName(cfg *config.Config) string {
 // loadWitnessKey reads the key in a folder, or makes it; it is durable when it returns.
 func loadWitnessKey(dir string) (ed25519.PrivateKey, error) {
 	files := durable.Files{Layer: durable.OS{}, Tmp: filepath.Join(dir, "tmp"), Perm: 0o600}
-	if err := files.Mkdir(files.Tmp); err != nil {
+	if err := files.MkdirAll(files.Tmp); err != nil {
 		return nil, err
 	}
 	name := filepath.Join(dir, witnessKeyFile)

@@ -189,7 +189,7 @@ func TestFolders(t *testing.T) {
 	l, f, dir := setup(t)
 	deep := filepath.Join(dir, "a", "b", "c")
 	for range 2 {
-		if err := f.Mkdir(deep); err != nil {
+		if err := f.MkdirAll(deep); err != nil {
 			t.Fatal(err)
 		}
 	}

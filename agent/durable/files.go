@@ -97,17 +97,24 @@ func (f Files) put(verb, name string, data []byte, rename func(from, to string) 
 	return f.syncParent(verb, name)
 }
 
-// Mkdir makes the folder name, and the folders above it up to one that exists. All are durable and
-// visible when it returns nil; a folder that exists already is a success.
-func (f Files) Mkdir(name string) error {
-	err := f.layer().Mkdir(name, 0o755)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && filepath.Dir(name) != name:
-		if err := f.Mkdir(filepath.Dir(name)); err != nil {
+// MkdirAll is [Files.Mkdir] that also makes the folders above name, up to one that exists. Never for a
+// folder on a recording disk: where the disk is not mounted it would make one in its place.
+func (f Files) MkdirAll(name string) error {
+	err := f.Mkdir(name)
+	if errors.Is(err, fs.ErrNotExist) && filepath.Dir(name) != name {
+		if err := f.MkdirAll(filepath.Dir(name)); err != nil {
 			return err
 		}
-		err = f.layer().Mkdir(name, 0o755)
-	case errors.Is(err, fs.ErrExist):
+		err = f.Mkdir(name)
+	}
+	return err
+}
+
+// Mkdir makes the folder name in a folder that is there: an error wraps fs.ErrNotExist where it is not.
+// It is durable and visible when it returns nil; a folder that exists already is a success.
+func (f Files) Mkdir(name string) error {
+	err := f.layer().Mkdir(name, 0o755)
+	if errors.Is(err, fs.ErrExist) {
 		if _, derr := f.layer().ReadDir(name); derr != nil {
 			return fmt.Errorf("durable: mkdir: %w", derr)
 		}

@@ -83,7 +83,7 @@ func write(ctx context.Context, o Options) (Bag, error) {
 	if err := os.RemoveAll(w.dir); err != nil { // of our own making, by its name
 		return Bag{}, err
 	}
-	if err := o.Files.Mkdir(w.dir); err != nil {
+	if err := o.Files.MkdirAll(w.dir); err != nil {
 		return Bag{}, err
 	}
 	if err := w.payload(ctx); err != nil {
@@ -136,7 +136,7 @@ func (w *writer) payload(ctx context.Context) error {
 func (w *writer) open(name string) (*durable.File, error) {
 	full := filepath.Join(w.dir, filepath.FromSlash(name))
 	if dir := filepath.Dir(full); !w.folder[dir] {
-		if err := w.o.Files.Mkdir(dir); err != nil {
+		if err := w.o.Files.MkdirAll(dir); err != nil {
 			return nil, err
 		}
 		w.folder[dir] = true

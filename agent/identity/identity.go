@@ -145,7 +145,7 @@ func (id *Identity) open(o *Options) (err error) {
 	if id.Before, err = id.leaveBoard(o.Board); err != nil {
 		return err
 	}
-	if err := errors.Join(id.files.Mkdir(id.files.Tmp), id.files.Sweep()); err != nil {
+	if err := errors.Join(id.files.MkdirAll(id.files.Tmp), id.files.Sweep()); err != nil {
 		return err
 	}
 	if err := id.keepBoard(o.Board); err != nil {

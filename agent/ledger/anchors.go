@@ -187,7 +187,7 @@ func (c *Copy) SyncAnchors(most int) (all bool, err error) {
 	}
 	files := durable.Files{Layer: l.o.Layer, Tmp: filepath.Join(c.disk, "tmp")}
 	to := filepath.Join(c.disk, "ledger", l.generation, anchorsFolder)
-	if err := errors.Join(files.Mkdir(files.Tmp), files.Mkdir(to)); err != nil {
+	if err := errors.Join(files.Mkdir(files.Tmp), files.Mkdir(filepath.Dir(to)), files.Mkdir(to)); err != nil {
 		return false, fmt.Errorf("ledger: copy: %w", err)
 	}
 	there, err := readNames(to)

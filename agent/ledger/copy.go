@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,9 +18,10 @@ type Copy struct {
 // Copy returns the copy on a disk, given by the disk's folder.
 func (l *Ledger) Copy(disk string) *Copy { return &Copy{l, disk} }
 
-// Sync completes the copy from the durable bytes of the master and returns when it is durable (R3). A
-// copy that is no byte prefix of the master is kept: its folder is renamed to G.foreign-N, and foreign
-// is the new name; raise an alarm then. It reads both files whole, so call it when a disk begins to
+// Sync completes the copy from the durable bytes of the master and returns when it is durable (R3). What a
+// power cut left unwritten in it is written. A copy that holds anything else than the master is kept: its
+// folder is renamed to G.foreign-N, and foreign is the new name; raise an alarm then. The disk's own
+// folders are never made: an error wraps fs.ErrNotExist where DISK/ledger is not there. It reads both files whole, so call it when a disk begins to
 // be used or a copy fell behind, not for each line. It does not hold up the ledger.
 func (c *Copy) Sync() (foreign string, err error) {
 	l := c.l
@@ -35,16 +35,36 @@ func (c *Copy) Sync() (foreign string, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("ledger: copy: %w", err)
 	}
-	if !bytes.HasPrefix(master, have) {
+	same, ours := compare(master, have)
+	if !ours {
 		if foreign, err = setAside(files, filepath.Dir(name)); err != nil {
 			return "", fmt.Errorf("ledger: copy: %w", err)
 		}
-		have = nil
+		same = 0
 	}
-	if err := complete(files, name, master, int64(len(have))); err != nil {
+	if err := complete(files, name, master, same); err != nil {
 		return foreign, fmt.Errorf("ledger: copy: %w", err)
 	}
 	return foreign, nil
+}
+
+// compare returns how many bytes a copy has in common with the master, and whether it holds nothing else:
+// where a power cut kept bytes from the disk, NUL or what erased flash reads as may stand in their place.
+func compare(master, have []byte) (same int64, ours bool) {
+	if len(have) > len(master) {
+		return 0, false
+	}
+	same = int64(len(have))
+	for i, b := range have {
+		if b == master[i] {
+			continue
+		}
+		if b != 0 && b != 0xff {
+			return 0, false
+		}
+		same = min(same, int64(i))
+	}
+	return same, true
 }
 
 func complete(files durable.Files, name string, master []byte, have int64) (err error) {

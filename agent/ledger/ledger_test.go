@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -375,6 +376,15 @@ func TestCopy(t *testing.T) {
 	l, _ := open(t, testOptions(t, t.TempDir()))
 	disk := t.TempDir()
 	name := filepath.Join(disk, "ledger", l.Generation(), logFile)
+	if _, err := l.Copy(disk).Sync(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder in which no disk is: %v", err)
+	}
+	if entries, err := os.ReadDir(disk); err != nil || len(entries) > 0 {
+		t.Errorf("a folder in which no disk is was written to: %v, %v", entries, err)
+	}
+	if err := os.Mkdir(filepath.Join(disk, "ledger"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	sync := func(rule string, wantForeign string) {
 		t.Helper()
 		foreign, err := l.Copy(disk).Sync()
@@ -399,6 +409,17 @@ func TestCopy(t *testing.T) {
 	}
 	sync("a torn copy is completed", ".")
 	sync("a whole copy stays", ".")
+	for _, hole := range []byte{0, 0xff} {
+		b, err := l.BytesFrom(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copy(b[100:], bytes.Repeat([]byte{hole}, 200))
+		if err := os.WriteFile(name, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		sync("bytes that a power cut kept from the disk are written", ".")
+	}
 	for n := 1; n <= 2; n++ {
 		if err := os.WriteFile(name, []byte("something else"), 0o644); err != nil {
 			t.Fatal(err)

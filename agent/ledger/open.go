@@ -53,7 +53,7 @@ func Open(o Options) (*Ledger, Opened, error) {
 	}
 	files := durable.Files{Layer: o.Layer, Tmp: filepath.Join(folder(o.State), "tmp")}
 	l := &Ledger{o: o, files: files, anchors: anchors{keep: keepNewest}}
-	if err := errors.Join(files.Mkdir(files.Tmp), files.Sweep()); err != nil {
+	if err := errors.Join(files.MkdirAll(files.Tmp), files.Sweep()); err != nil {
 		return nil, Opened{}, fmt.Errorf("ledger: %w", err)
 	}
 	m, published, err := l.find()
@@ -260,7 +260,7 @@ func (l *Ledger) resume(m master) (cut int64, err error) {
 	end := m.decided.End
 	if tail := m.log[end:]; len(tail) > 0 {
 		dir := filepath.Join(filepath.Dir(l.name), "aside")
-		if err := l.files.Mkdir(dir); err != nil {
+		if err := l.files.MkdirAll(dir); err != nil {
 			return 0, err
 		}
 		digest := evidence.LeafHash(tail)
@@ -304,7 +304,7 @@ func (l *Ledger) begin(o Opened, held int64) error {
 		return err
 	}
 	b := append(append(append(line, '\n'), sign...), '\n')
-	if err := l.files.Mkdir(filepath.Dir(l.name)); err != nil {
+	if err := l.files.MkdirAll(filepath.Dir(l.name)); err != nil {
 		return err
 	}
 	if err := l.files.Create(l.name, b); err != nil {

@@ -176,6 +176,9 @@ func TestAnchors(t *testing.T) {
 		t.Errorf("ReadAnchor(5) = %q, %q, %q, %v", note, token, cosigs, err)
 	}
 	disk := t.TempDir()
+	if err := os.Mkdir(filepath.Join(disk, "ledger"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if all, err := l.Copy(disk).SyncAnchors(4); all || err != nil {
 		t.Errorf("four of seven files: %t, %v", all, err)
 	}

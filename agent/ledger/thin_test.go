@@ -122,6 +122,9 @@ func TestCosignatureGrowsOnDisk(t *testing.T) {
 	o := testOptions(t, t.TempDir())
 	l, _ := open(t, o)
 	disk := t.TempDir()
+	if err := os.Mkdir(filepath.Join(disk, "ledger"), 0o755); err != nil { // as the recorder does
+		t.Fatal(err)
+	}
 	for i, line := range []string{"— a x", "— b y"} {
 		if err := l.SaveAnchor(5, "note", nil, []string{line}); err != nil {
 			t.Fatal(err)

@@ -15,7 +15,10 @@ import (
 )
 
 // errUnplugged means that the folder is there, but not the disk that was in it.
-var errUnplugged = errors.New("the disk is gone: the folder is empty")
+var errUnplugged = errors.New("the disk is gone from its folder")
+
+// errForeign means that a disk is another device's: it is only read (R12).
+var errForeign = errors.New("the disk holds what another device recorded: it is not written to")
 
 // op is one thing a disk does. Its bytes count against Options.QueueBytes while it waits.
 type op struct {
@@ -32,10 +35,11 @@ type disk struct {
 	r     *Recorder
 	path  string
 	files durable.Files
-	reads chan struct{}  // one token for each file being read back
-	read  reads          // how they get on
-	bg    sync.WaitGroup // those; only run adds and waits
-	lock  diskLock       // of run
+	reads chan struct{}    // one token for each file being read back
+	read  reads            // how they get on
+	bg    sync.WaitGroup   // those; only run adds and waits
+	lock  diskLock         // of run
+	open  map[*target]bool // those with files on it; of run
 
 	mu       sync.Mutex // guards what follows
 	ops      []op
@@ -52,13 +56,14 @@ type disk struct {
 	synced   int64
 	lastSync time.Duration
 	checked  time.Duration // uptime of free
+	looked   time.Duration // uptime of the last look but for the disk's being there
 	closing  bool
 }
 
 func newDisk(r *Recorder, path string) *disk {
 	return &disk{
 		r: r, path: path, id: r.o.Known[path], files: durable.Files{Layer: r.o.Layer, Tmp: filepath.Join(path, "tmp")},
-		reads: make(chan struct{}, 2), wake: make(chan struct{}, 1), free: -1, total: -1,
+		reads: make(chan struct{}, 2), wake: make(chan struct{}, 1), open: make(map[*target]bool), free: -1, total: -1,
 	}
 }
 
@@ -87,8 +92,8 @@ func (d *disk) kick() {
 func (d *disk) run() {
 	d.look()
 	d.r.diskReady()
-	retry := time.NewTicker(d.r.o.Retry)
-	defer retry.Stop()
+	tick := time.NewTicker(min(hereEvery, d.r.o.Retry))
+	defer tick.Stop()
 	for {
 		o, state := d.next()
 		switch state {
@@ -101,21 +106,32 @@ func (d *disk) run() {
 		}
 		select {
 		case <-d.wake:
-		case <-retry.C:
+		case <-tick.C:
 			d.look()
 		}
 	}
 }
 
-// look measures the space of a disk that works, and tries one that does not. It may hang as any op.
+// look sees whether a disk that works is still in its folder; less often it measures its space, and tries
+// one that does not work. It may hang as any op.
 func (d *disk) look() {
+	now := d.r.o.Now().Up
 	d.mu.Lock()
-	ok := d.ok
-	d.busy, d.started = true, d.r.o.Now().Up
+	ok, due := d.ok, d.looked == 0 || now-d.looked >= d.r.o.Retry
+	d.busy, d.started = true, now
+	if due {
+		d.looked = now
+	}
 	d.mu.Unlock()
-	if ok {
-		d.space(0)
-	} else {
+	switch {
+	case ok:
+		if err := d.here(); err != nil {
+			d.fail(causeOf(err), err, nil)
+			d.leave(err)
+		} else if due {
+			d.space(0)
+		}
+	case due:
 		d.probe()
 	}
 	d.mu.Lock()
@@ -157,6 +173,9 @@ func (d *disk) exec(o op) {
 		}
 	} else if err := o.do(d); err != nil {
 		d.fail(causeOf(err), err, o.target)
+		if errors.Is(err, errUnplugged) {
+			d.leave(err)
+		}
 	}
 	d.mu.Lock()
 	d.busy = false
@@ -186,6 +205,15 @@ func (d *disk) fail(cause string, err error, t *target) {
 	if t != nil {
 		t.fail(e)
 		d.forget(t)
+	}
+}
+
+// leave gives up what sessions write to a disk that is no longer in its folder: they might go on for long
+// with files nobody will find, and an open file keeps a disk from being mounted elsewhere.
+func (d *disk) leave(err error) {
+	for t := range d.open {
+		d.fail(causeOf(err), err, t)
+		t.close()
 	}
 }
 
@@ -238,6 +266,9 @@ func (d *disk) probe() {
 	}
 }
 
+// hereEvery is how often a disk is looked for in its folder while it has nothing to do.
+const hereEvery = time.Second
+
 // errFull means that a disk is at its floor.
 var errFull = fmt.Errorf("below the floor: %w", syscall.ENOSPC)
 
@@ -255,6 +286,8 @@ func (d *disk) prepare() error {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return err
+	case id != known && d.r.o.Foreign != nil && d.r.o.Foreign(d.path, id):
+		return errForeign
 	}
 	if err := d.lock.hold(d.path); err != nil {
 		return err
@@ -427,6 +460,8 @@ func causeOf(err error) string {
 		return "differs"
 	case errors.Is(err, errTaken):
 		return "taken"
+	case errors.Is(err, errForeign):
+		return "foreign"
 	case errors.Is(err, errUnplugged), errors.Is(err, syscall.ENODEV), errors.Is(err, syscall.ENXIO), errors.Is(err, fs.ErrNotExist):
 		return "unplugged"
 	case errors.Is(err, syscall.EIO):

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -33,6 +34,19 @@ func readDiskID(files durable.Files, path string) (string, error) {
 	return f.ID, nil
 }
 
+// here returns nil if the disk that was made ready is still in its folder.
+func (d *disk) here() error {
+	switch id, err := readDiskID(d.files, d.path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return errUnplugged
+	case err != nil:
+		return err
+	case id != d.diskID():
+		return fmt.Errorf("%w: disk %s is there instead", errUnplugged, id)
+	}
+	return nil
+}
+
 // makeDiskID names a disk at random, for life.
 func makeDiskID(files durable.Files, path string) (string, error) {
 	raw := make([]byte, 16)
@@ -50,6 +64,9 @@ var generation = regexp.MustCompile(`^([0-9a-f]{16}){1,2}$`)
 // appendLedger puts bytes at off of the copy of ledger generation gen. What is there already is kept: a
 // ledger only grows. It reports a copy that ends before off by short.
 func (d *disk) appendLedger(gen string, off int64, b []byte) (short bool, err error) {
+	if err := d.here(); err != nil {
+		return false, err
+	}
 	dir := filepath.Join(d.path, "ledger", gen)
 	if _, err := d.r.o.Layer.ReadDir(dir); err != nil {
 		if err := d.files.Mkdir(dir); err != nil {

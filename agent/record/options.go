@@ -32,6 +32,9 @@ type Options struct {
 	// Known are the ids of the disks that were last seen in these folders, by folder. Where one is known,
 	// an empty folder that is no mount point is a disk that is unplugged, and no new one.
 	Known map[string]string
+	// Foreign tells whether a disk, by folder and id, that was not in this folder before is another
+	// device's: then nothing is made or written on it (R12). The disk's goroutine calls it. nil: none is.
+	Foreign func(dir, id string) bool
 
 	Cycle time.Duration // between two sign lines
 	// OneBarrier writes the log lines of a cycle with the media of the next one, and syncs all at once: a
@@ -104,7 +107,7 @@ type Opening struct {
 type DiskEvent struct {
 	Disk   string // folder
 	Failed bool
-	Cause  string // "full", "read-only", "io-error", "unplugged", "hung", "differs", "taken", "error"; "" when it came back
+	Cause  string // "full", "read-only", "io-error", "unplugged", "hung", "differs", "taken", "foreign", "error"; "" when it came back
 	Err    error
 }
 
@@ -119,6 +122,8 @@ func (e DiskEvent) Code() string {
 		return "disk.slow"
 	case "taken":
 		return "disk.taken"
+	case "foreign":
+		return "disk.other"
 	}
 	return "disk.failed"
 }

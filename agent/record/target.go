@@ -44,13 +44,14 @@ func (t *target) fail(e DiskEvent) {
 // open makes the folder with the certificates and an empty log (W3).
 func (t *target) open(certs []certFile) error {
 	// The disk may have been pulled out since it was last looked at, and its mount point be left.
-	if id, err := readDiskID(t.d.files, t.d.path); err != nil || id != t.d.diskID() {
-		return errors.Join(errUnplugged, err)
+	if err := t.d.here(); err != nil {
+		return err
 	}
 	if err := t.d.lock.hold(t.d.path); err != nil {
 		return err
 	}
 	t.locked = true
+	t.d.open[t] = true
 	if err := t.d.files.Mkdir(t.dir); err != nil {
 		return err
 	}
@@ -197,6 +198,7 @@ func (t *target) close() {
 		}
 	}
 	t.lagging = nil
+	delete(t.d.open, t)
 	for name, f := range t.files {
 		f.Close()
 		delete(t.files, name)

@@ -111,7 +111,7 @@ func (w *writer) work() error {
 func (w *writer) ready() error {
 	if w.file == nil {
 		dir := w.o.Outbox
-		if err := errors.Join(w.files().Mkdir(dir), w.files().Sweep()); err != nil {
+		if err := errors.Join(w.files().MkdirAll(dir), w.files().Sweep()); err != nil {
 			return err
 		}
 		o, lost, err := openOutbox(w.files(), dir, w.o.Device)

@@ -115,7 +115,7 @@ func unpack(ctx context.Context, r io.Reader, ix index, to map[string]string) er
 			path = filepath.Join(base, filepath.FromSlash(rest))
 		}
 		files := durable.In(filepath.Dir(path))
-		if err := files.Mkdir(filepath.Dir(path)); err != nil {
+		if err := files.MkdirAll(filepath.Dir(path)); err != nil {
 			return err
 		}
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fs.FileMode(e.Mode)&0o777)

@@ -240,7 +240,7 @@ func (c *CA) change(do func() error) error {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
-	if err := errors.Join(c.files.Mkdir(c.files.Tmp), c.files.Sweep()); err != nil {
+	if err := errors.Join(c.files.MkdirAll(c.files.Tmp), c.files.Sweep()); err != nil {
 		return err
 	}
 	known := c.s

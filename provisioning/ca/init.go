@@ -86,7 +86,7 @@ func (m *maker) put(name, typ string, der []byte) error {
 }
 
 func (m *maker) make(passphrase []byte) error {
-	if err := m.files.Mkdir(m.files.Tmp); err != nil {
+	if err := m.files.MkdirAll(m.files.Tmp); err != nil {
 		return err
 	}
 	now := m.o.Now()

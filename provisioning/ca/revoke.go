@@ -248,7 +248,7 @@ func (c *CA) Stamp(ctx context.Context, stamper Stamper) error {
 	}
 	return c.change(func() error {
 		dir := filepath.Join(c.o.Dir, tokensFolder)
-		if err := c.files.Mkdir(dir); err != nil {
+		if err := c.files.MkdirAll(dir); err != nil {
 			return err
 		}
 		for ext, b := range map[string][]byte{"note": []byte(note), "tsr": token} {

@@ -208,7 +208,7 @@ func (l *ledger) compare(from int64, lines []string) error {
 
 // write appends bytes and returns when they are durable.
 func (l *ledger) write(s *Store, b []byte) error {
-	if err := s.files.Mkdir(filepath.Dir(l.path)); err != nil {
+	if err := s.files.MkdirAll(filepath.Dir(l.path)); err != nil {
 		return err
 	}
 	f, err := s.files.Append(l.path)

@@ -65,7 +65,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{o: o, ledgers: map[string]*ledger{}}
 	s.files = durable.Files{Layer: durable.OS{}, Tmp: filepath.Join(o.Dir, "tmp")}
-	if err := errors.Join(s.files.Mkdir(s.files.Tmp), s.files.Sweep()); err != nil {
+	if err := errors.Join(s.files.MkdirAll(s.files.Tmp), s.files.Sweep()); err != nil {
 		return nil, fmt.Errorf("ledgers: %w", err)
 	}
 	return s, nil

@@ -119,7 +119,7 @@ func Open(o Options) (*Witness, error) {
 	w := &Witness{o: o, self: self, devices: map[string]*device{}}
 	w.files = durable.Files{Layer: o.Layer, Tmp: filepath.Join(o.Dir, tmpDir), Perm: 0o600}
 	for _, dir := range []string{w.files.Tmp, filepath.Join(o.Dir, statesDir)} {
-		if err := w.files.Mkdir(dir); err != nil {
+		if err := w.files.MkdirAll(dir); err != nil {
 			return nil, fmt.Errorf("witness: state: %w", err)
 		}
 	}
@@ -174,7 +174,7 @@ func (w *Witness) Frozen() bool {
 // Freeze marks the state in a folder as restored from a backup. No process may hold it.
 func Freeze(dir string) error {
 	files := durable.Files{Layer: durable.OS{}, Tmp: filepath.Join(dir, tmpDir), Perm: 0o600}
-	if err := files.Mkdir(files.Tmp); err != nil {
+	if err := files.MkdirAll(files.Tmp); err != nil {
 		return fmt.Errorf("witness: %w", err)
 	}
 	return files.CreateSame(filepath.Join(dir, frozenName), []byte("restored from a backup\n"))

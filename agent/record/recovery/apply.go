@@ -24,7 +24,7 @@ const (
 
 // apply makes the copies what the plan says. All pieces are durable in aside/ before the first file is cut.
 func (j *job) apply(st *state, p *plan) error {
-	if err := j.each(func(c *replica) error { return errors.Join(c.files.Mkdir(c.files.Tmp), c.files.Sweep()) }); err != nil {
+	if err := j.each(func(c *replica) error { return errors.Join(c.makeTmp(), c.files.Sweep()) }); err != nil {
 		return err
 	}
 	steps := []func(*replica) error{

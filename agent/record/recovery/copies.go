@@ -35,6 +35,11 @@ type replica struct {
 	tail  int64             // offset in log up to which it agrees with the source's signed lines
 }
 
+// makeTmp makes the folder for temporary files, on a disk that is there.
+func (c *replica) makeTmp() error {
+	return errors.Join(c.files.Mkdir(filepath.Dir(c.files.Tmp)), c.files.Mkdir(c.files.Tmp))
+}
+
 // load finds the copies that may be used and written to, the source first (R5). Damaged, foreign and
 // unreadable ones are noted and left out for good.
 func (j *job) load() error {

@@ -328,7 +328,7 @@ func (j *job) amendmentSignature(name string, json []byte, n int64, manifest, pr
 func (c *replica) mark(id string) string { return filepath.Join(c.files.Tmp, "late-"+id) }
 
 func (j *job) begin(c *replica) error {
-	return errors.Join(c.files.Mkdir(c.files.Tmp), c.files.CreateSame(c.mark(j.id), nil))
+	return errors.Join(c.makeTmp(), c.files.CreateSame(c.mark(j.id), nil))
 }
 
 func (j *job) end(c *replica) error {
