@@ -65,7 +65,7 @@ deb: cross ## Debian packages of agent and office, for arm64, armhf, amd64 in ou
 	done; done
 
 one-deb:
-	$(NFPM) package --packager deb --config agent/package/nfpm.yaml --target $(TO)
+	$(NFPM) package --packager deb --config $(PROGRAM)/package/nfpm.yaml --target $(TO)
 
 tools: ## install what the tests need (apt, npm)
 	@tools/install

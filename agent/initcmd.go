@@ -47,6 +47,10 @@ func (c *initCommand) run(stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "minglu-agent: %s 已存在：直接修改它，或移走后重新运行 · exists: edit it, or move it away and run this again\n", c.Config)
 		return exitUsage
 	}
+	if strings.HasPrefix(c.Config, "/etc/") && os.Geteuid() != 0 {
+		fmt.Fprintln(stderr, "minglu-agent: 需要管理员权限 · needs root: sudo minglu-agent init")
+		return exitUsage
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	look := c.look
