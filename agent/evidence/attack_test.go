@@ -508,3 +508,36 @@ func TestRecoveredBound(t *testing.T) {
 		}
 	}
 }
+
+// TestFolderBesideLedger: the folder of a disk's sessions is judged as the disk is; of any other folder of
+// sessions it is said that the ledger names more.
+func TestFolderBesideLedger(t *testing.T) {
+	s := goldenScript()
+	g := s.make()
+	other := "20260301T093000Z-0000000a"
+	ledger := ledgerFor(s.dev, func(b *book) {
+		b.head(goldenID, g)
+		b.sealed(goldenID, g.files)
+		b.head(other, g)
+		b.sealed(other, g.files)
+	})
+	d := disk(ledger, map[string]fstest.MapFS{goldenID: g.files})
+	sub := func(dir string) fs.FS {
+		f, err := fs.Sub(d, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	for _, tt := range []struct {
+		path string
+		exit int
+		note bool
+	}{{"/media/a/sessions/", evidence.ExitBad, false}, {"/home/lawyer/copies", evidence.ExitGood, true}} {
+		r := evidence.VerifyPlaces([]evidence.Place{{FS: sub("sessions"), Path: tt.path}, {FS: sub("ledger"), Path: "/media/a/ledger"}}, evidence.VerifyOptions{Require: 1, Trust: goldenTrust})
+		noted := slices.ContainsFunc(r.Notes, func(n string) bool { return strings.HasPrefix(n, "the ledgers name 1 sessions") })
+		if r.Exit != tt.exit || noted != tt.note {
+			t.Errorf("%s: exit %d, want %d; notes %q", tt.path, r.Exit, tt.exit, r.Notes)
+		}
+	}
+}

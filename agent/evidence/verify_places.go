@@ -91,7 +91,7 @@ func (v *verifier) folders(p Place, dir string) (bool, error) {
 	if len(entries) > MaxFiles {
 		return false, fmt.Errorf("V1: %s: %w", dir, errTooMany)
 	}
-	if dir == "sessions" {
+	if dir == "sessions" || dir == "." && path.Base(p.Path) == "sessions" {
 		v.whole = true
 	}
 	if dir == "." {
@@ -288,14 +288,34 @@ func (c *copyCheck) beside(other *copyCheck) {
 	}
 }
 
-// absent does step V16: each session that a ledger names is there, or was archived or destroyed.
-func (v *verifier) absent() {
-	if !v.whole {
+// notAmong says how many sessions a ledger names that are not in the folder given, which may be a choice of
+// them: nothing is judged missing, and nobody shall think that nothing is.
+func (v *verifier) notAmong(seen map[string]bool) {
+	if !v.folder {
 		return
 	}
+	n := 0
+	for _, l := range v.ledgers {
+		for _, id := range l.sessions {
+			if !seen[id] {
+				seen[id], n = true, n+1
+			}
+		}
+	}
+	if n > 0 {
+		v.result.Notes = append(v.result.Notes, fmt.Sprintf("the ledgers name %d sessions that are not in the folder given: give the whole disk, the folder that holds sessions/, to have them judged", n))
+	}
+}
+
+// absent does step V16: each session that a ledger names is there, or was archived or destroyed.
+func (v *verifier) absent() {
 	seen := make(map[string]bool)
 	for _, c := range v.copies {
 		seen[c.id] = true
+	}
+	if !v.whole {
+		v.notAmong(seen)
+		return
 	}
 	for _, l := range v.ledgers {
 		for _, id := range l.sessions {

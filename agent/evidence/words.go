@@ -91,6 +91,7 @@ var chinese = []struct{ start, zh string }{
 	{"more than the device may have had", "超出断电时允许的未签名量"},
 	{"this copy was sealed", "这一份以另一份清单封存"},
 	{"this ledger ends after", "台账比设备签过名的状态短：其后的内容缺失，会话也可能缺失"},
+	{"the ledgers name", "台账记载的会话有一些不在所给的文件夹中：请给出整块磁盘（含 sessions/ 的文件夹）以便判断"},
 	{"no device ledger was given", "没有设备台账，无法得知是否有整个会话被拿走：请核验整块磁盘，或连同管理端的台账副本一起核验"},
 	{"this ledger is not the one", "设备为另一份台账签过名：两段历史"},
 	{"only ledgers were given", "只给出了台账：请连同磁盘或会话文件夹一起核验"},

@@ -48,7 +48,7 @@ sha256sum --quiet -c tagmanifest-sha256.txt || fail "包的说明文件 / the ba
 sha256sum --quiet -c manifest-sha256.txt || fail "包内文件被改动或缺失 / files are altered or missing"
 listed=$(wc -l < manifest-sha256.txt)
 found=$(find data -type f | wc -l)
-[ "$listed" -eq "$found" ] || fail "包内有清单之外的文件 / $found files, $listed are listed"
+[ "$listed" -eq "$found" ] || fail "包内有 $found 个文件，清单列出 $listed 个 / $found files, $listed are listed"
 
 # signed FILE: 签名成立，并由 $anchor 担保 / the signature over FILE holds, and $anchor vouches for it
 signed() {
