@@ -529,6 +529,16 @@ func TestFolderBesideLedger(t *testing.T) {
 		}
 		return f
 	}
+	// No session is left: the key that the trust folder knows reads the ledger.
+	for known, exit := range map[*x509.Certificate]int{nil: evidence.ExitUnchecked, s.dev.cert: evidence.ExitBad} {
+		trust := &evidence.Trust{Roots: goldenTrust.Roots}
+		if known != nil {
+			trust.Known = []*x509.Certificate{known}
+		}
+		if r := evidence.Verify(disk(ledger, nil), evidence.VerifyOptions{Path: "disk", Trust: trust}); r.Exit != exit {
+			t.Errorf("only the ledger is left, its key is known: %v: exit %d, want %d", known != nil, r.Exit, exit)
+		}
+	}
 	for _, tt := range []struct {
 		path string
 		exit int

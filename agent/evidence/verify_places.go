@@ -187,7 +187,7 @@ func (v *verifier) checkLedgers() {
 		}
 	}
 	if v.o.Trust != nil {
-		for _, cert := range v.o.Trust.Devices {
+		for _, cert := range slices.Concat(v.o.Trust.Devices, v.o.Trust.Known) {
 			if len(cert.URIs) != 1 {
 				continue
 			}

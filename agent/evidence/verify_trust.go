@@ -23,6 +23,7 @@ import (
 type Trust struct {
 	Roots      []*x509.Certificate    // certification authorities
 	Devices    []*x509.Certificate    // devices trusted without one
+	Known      []*x509.Certificate    // devices whose keys are known, so that their ledgers can be read where no session is left; they vouch for nothing
 	Revoked    []*x509.RevocationList // used only if an authority of Roots or TSA signed them
 	TSA        []*x509.Certificate    // authorities over time-stamping authorities
 	Witnesses  []Witness
@@ -39,6 +40,9 @@ var trustFolders = []struct {
 	{".", []string{".pem", ".crl"}, (*Trust).addAuthority},
 	{"ca", []string{".pem", ".crl"}, (*Trust).addAuthority},
 	{"devices", []string{".pem", ".crl"}, (*Trust).addAuthority},
+	{"known", []string{".pem"}, func(t *Trust, b []byte) error {
+		return eachPEM(b, func(c *x509.Certificate) { t.Known = append(t.Known, c) }, nil)
+	}},
 	{"tsa", []string{".pem", ".crl"}, func(t *Trust, b []byte) error {
 		return eachPEM(b, func(c *x509.Certificate) { t.TSA = append(t.TSA, c) }, func(l *x509.RevocationList) { t.Revoked = append(t.Revoked, l) })
 	}},
@@ -59,7 +63,7 @@ var trustFolders = []struct {
 
 // ReadTrust reads a trust folder: *.pem and *.crl in it and in its folders ca/ and devices/ (a
 // certificate that may sign others is a root; any other is a device's own), tsa/*.pem and *.crl,
-// witness/*.vkey, appraisers/*.pem and sm2/*.pem. Other files and folders are left alone.
+// witness/*.vkey, appraisers/*.pem, sm2/*.pem and known/*.pem. Other files and folders are left alone.
 func ReadTrust(fsys fs.FS) (*Trust, error) {
 	t := new(Trust)
 	for _, f := range trustFolders {
