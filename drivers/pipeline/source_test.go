@@ -336,7 +336,7 @@ func FuzzDemux(f *testing.F) {
 	})
 }
 
-// Command lines for boards, as docs/cameras.md has them.
+// Command lines as a board would have them.
 func ExampleNewSource() {
 	began := time.Now()
 	camera, err := NewSource(SourceOptions{

@@ -123,7 +123,7 @@ const atMost = 10 * time.Minute
 // upgrades in the middle of a session, removes and purges.
 func TestInstall(t *testing.T) {
 	if asked(t) == short {
-		t.Log("the short form has no Debian root: HIL=long")
+		t.Log("the short form has no Debian root: HIL=usual")
 		return
 	}
 	k := kernel(t)
