@@ -26,10 +26,6 @@ func kernelCamera(c *config.V4L2, log *slog.Logger) (drivers.Source, error) {
 
 // pipelineCamera draws date, time and the channel's name where its command has a place for it.
 func pipelineCamera(c config.Channel, log *slog.Logger) (drivers.Source, error) {
-	var command []string
-	for _, a := range c.Camera.Pipeline.Command {
-		command = append(command, a.Reveal())
-	}
 	overlay := func() string { return time.Now().Format("2006-01-02 15:04:05 -07:00") + " " + c.Name }
-	return pipeline.NewSource(pipeline.SourceOptions{Command: command, Name: c.ID, Overlay: overlay, Uptime: clock.Uptime, Log: log})
+	return pipeline.NewSource(pipeline.SourceOptions{Command: c.Camera.Pipeline.Command.Reveal(), Template: c.Camera.Pipeline.Name, Name: c.ID, Overlay: overlay, Uptime: clock.Uptime, Log: log})
 }

@@ -36,10 +36,20 @@ func Control(s string) (name string, v int64, ok bool) {
 
 // CameraPipeline is a camera behind a process of ffmpeg or GStreamer that writes MPEG-TS.
 type CameraPipeline struct {
-	Command []Secret `yaml:"command"` // program and arguments, no shell; {overlay} is the file of the text to draw
+	Name    string  `yaml:"name"`    // of the template it was made from (docs/cameras.md); stands in the record; [a-z0-9-], up to 64
+	Command Command `yaml:"command"` // program and arguments, no shell; {overlay} is the file of the text to draw
 }
 
 var numberedNode = regexp.MustCompile(`^/dev/video[0-9]+$`)
+
+func (d *decoder) pipeline(key string, p *CameraPipeline) {
+	if len(p.Command) == 0 || p.Command[0] == "" {
+		d.bad(key+".command", "没有程序；请填写程序及其参数的列表", "names no program: list the program and its arguments")
+	}
+	if p.Name != "" && !boardName.MatchString(p.Name) {
+		d.bad(key+".name", fmt.Sprintf("模板名称 %q 无效；请用小写字母、数字和连字符，至多 64 个", p.Name), fmt.Sprintf("template name %q: use up to 64 lower-case letters, digits and hyphens", p.Name))
+	}
+}
 
 func (d *decoder) v4l2(key string, v *V4L2) {
 	if numberedNode.MatchString(v.Device) || !strings.HasPrefix(v.Device, "/dev/") {

@@ -264,8 +264,8 @@ func (c *Config) checkCamera(d *decoder, key string, cam *Camera) {
 	if cam.V4L2 != nil {
 		d.v4l2(key+".v4l2", cam.V4L2)
 	}
-	if p := cam.Pipeline; p != nil && (len(p.Command) == 0 || p.Command[0] == "") {
-		d.bad(key+".pipeline.command", "没有程序；请填写程序及其参数的列表", "names no program: list the program and its arguments")
+	if cam.Pipeline != nil {
+		d.pipeline(key+".pipeline", cam.Pipeline)
 	}
 	if rtsp {
 		d.address(key+".rtsp", cam.RTSP, "rtsp", "rtsps")

@@ -34,13 +34,14 @@ const (
 
 // SourceOptions say which process plays camera. They come from the configuration of the board alone.
 type SourceOptions struct {
-	Command []string             // program and arguments, no shell; writes an MPEG transport stream to its standard output
-	Name    string               // of the camera, for people
-	Overlay func() string        // text to draw, asked for each second; needed if Command has OverlayFile
-	Dir     string               // where the overlay's file may lie; "": the system's folder for such files
-	Uptime  func() time.Duration // time since boot, monotonic; required
-	Log     *slog.Logger         // nil: nothing is logged
-	Silence time.Duration        // a process without picture for so long is ended; 0: DefaultSilence
+	Command  []string             // program and arguments, no shell; writes an MPEG transport stream to its standard output
+	Name     string               // of the camera, for people
+	Template string               // what Command was made from, for the record; "": unknown
+	Overlay  func() string        // text to draw, asked for each second; needed if Command has OverlayFile
+	Dir      string               // where the overlay's file may lie; "": the system's folder for such files
+	Uptime   func() time.Duration // time since boot, monotonic; required
+	Log      *slog.Logger         // nil: nothing is logged
+	Silence  time.Duration        // a process without picture for so long is ended; 0: DefaultSilence
 }
 
 // Source is a camera behind a process. It implements drivers.Source. Run must not be called twice at a time.
@@ -226,6 +227,9 @@ func (s *Source) read(r io.Reader, out drivers.Sink, last *atomic.Int64) error {
 
 func (s *Source) identity() string {
 	id := s.String()
+	if s.o.Template != "" {
+		id += " (" + s.o.Template + ")"
+	}
 	if s.overlay {
 		id += "; " + drivers.BoardTimeShown
 	}
