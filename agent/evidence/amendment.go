@@ -17,11 +17,14 @@ type Amendment struct {
 	N        int64             `json:"n"`        // from 1
 	Manifest string            `json:"manifest"` // SHA-256 of manifest.json
 	Prev     string            `json:"prev"`     // SHA-256 of amendment-(N-1).json, "" for the first
-	Kind     string            `json:"kind"`     // "details", "late-tail", …
+	Kind     string            `json:"kind"`     // "details", "attachment", "refused", "late-tail", …
 	T        int64             `json:"t"`        // µs since 1970 by the device's clock
 	TE       int64             `json:"te"`       // error bound of T, -1 unknown
 	Data     map[string]string `json:"data"`     // what Kind says; keys [a-z][a-z0-9_]{0,31}
 }
+
+// maxAmendments is how many a session may have: their numbers have at most four digits.
+const maxAmendments = 9999
 
 var amendmentName = regexp.MustCompile(`^amendment-([1-9][0-9]{0,3})\.(json|json\.p7s|json\.tsr|pem)$`)
 
@@ -57,7 +60,7 @@ func ParseAmendment(b []byte) (*Amendment, error) {
 	if err := UnmarshalCanonical(b, a, true); err != nil {
 		return nil, fmt.Errorf("amendment: %w", err)
 	}
-	if a.Type != "amendment" || a.V != 1 || a.N < 1 || a.N > 9999 || a.Kind == "" {
+	if a.Type != "amendment" || a.V != 1 || a.N < 1 || a.N > maxAmendments || a.Kind == "" {
 		return nil, errors.New("amendment: type, version, number or kind is out of range")
 	}
 	return a, nil

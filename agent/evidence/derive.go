@@ -121,6 +121,7 @@ func (d *Deriver) line(log *logState, l Line) error {
 	case "details":
 		return with(l, func(v Details) error {
 			d.m.Case, d.m.Matter, d.m.Officers, d.m.Flags = v.Case, v.Matter, v.Officers, v.Flags
+			d.m.MatterID, d.m.MatterVersion, d.m.Booking = v.MatterID, v.MatterVersion, v.Booking
 			return nil
 		})
 	case "gap":
@@ -130,7 +131,7 @@ func (d *Deriver) line(log *logState, l Line) error {
 		})
 	case "mark":
 		return with(l, func(v Mark) error {
-			d.m.Marks = append(d.m.Marks, MarkPoint{v.At, v.Text})
+			d.m.Marks = append(d.m.Marks, MarkPoint{v.At, v.Text, v.Kind})
 			return nil
 		})
 	case "clock":

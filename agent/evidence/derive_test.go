@@ -99,7 +99,7 @@ func TestDeriveManifest(t *testing.T) {
 			{ID: "voice", Kind: "microphone", Codec: []string{"opus"}, Segments: []ManifestSegment{{1, "voice-00001.mp4", 50, "v1", "", "", 0, 0, 1, 0, 500_000}}},
 		},
 		Breaks: []Break{{1_500_000, 2_000_000, "adjourned", "王"}, {3_000_000, 4_000_000, "meal", "王"}},
-		Gaps:   []GapSpan{{"face", 1, 2, "lost"}}, Marks: []MarkPoint{{5, "质证"}},
+		Gaps:   []GapSpan{{"face", 1, 2, "lost"}}, Marks: []MarkPoint{{At: 5, Text: "质证"}},
 		Clock:  []ClockPoint{{1, 0, 1_005_000_000, 7, "chrony"}},
 		Logs:   []LogDigest{{"log.jsonl", testOpen.Origin, log.tree.Size(), log.tree.Root().String(), int64(log.data.Len()), hex.EncodeToString(sum[:])}},
 		Ledger: LedgerRef{testOrigin, 11, "r11"}, Tokens: []TokenDigest{{9, "tok"}}, Certs: certFiles, Disks: DiskSets{Present: []string{"a", "b"}},

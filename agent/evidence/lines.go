@@ -79,6 +79,11 @@ type Details struct {
 	Matter   string    `json:"matter"`
 	Officers []Officer `json:"officers"`
 	Flags    []string  `json:"flags"` // "drill", "minor", "secret"
+
+	// MatterID and MatterVersion say where in the office's list Matter stands, Booking which booking was taken.
+	MatterID      string `json:"matter_id,omitempty"`
+	MatterVersion string `json:"matter_version,omitempty"`
+	Booking       string `json:"booking,omitempty"`
 }
 
 // SegmentOpen begins one file of one channel.
@@ -157,6 +162,7 @@ type Mark struct {
 	At   int64  `json:"at"`
 	Text string `json:"text"`
 	Who  string `json:"who"`
+	Kind string `json:"kind,omitempty"` // "agenda" a step of the hearing, "button" the room's button; none: free
 }
 
 // Event covers the types notice, precheck, climate, lamp, fault, cleared, prompt, access.

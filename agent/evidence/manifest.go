@@ -34,6 +34,11 @@ type Manifest struct {
 	Certs     []FileDigest      `json:"certs"` // device.pem first, then chain.pem if there is one
 	Aside     []AsideFile       `json:"aside"`
 	Disks     DiskSets          `json:"disks"`
+
+	// From `details` lines that have them.
+	MatterID      string `json:"matter_id,omitempty"`
+	MatterVersion string `json:"matter_version,omitempty"`
+	Booking       string `json:"booking,omitempty"`
 }
 
 // Moment is a reading of the wall clock.
@@ -87,6 +92,7 @@ type GapSpan struct {
 type MarkPoint struct {
 	At   int64  `json:"at"`
 	Text string `json:"text"`
+	Kind string `json:"kind,omitempty"` // as in the line
 }
 
 // ClockPoint ties media time to wall time.

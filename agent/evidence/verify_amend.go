@@ -3,6 +3,7 @@ package evidence
 import (
 	"crypto/x509"
 	"fmt"
+	"path"
 	"strconv"
 	"time"
 )
@@ -78,6 +79,7 @@ func (c *copyCheck) amendment(n int64, prev []byte) []byte {
 		c.found(FindingAltered, name, fmt.Sprintf("the amendment does not hold: %v", err))
 		return json
 	}
+	c.attached(a)
 	if err := a.signed(json, p7s, certs); err != nil {
 		c.found(FindingAltered, name+".p7s", fmt.Sprintf("the amendment and its signature do not belong together: %v", err))
 		return json
@@ -89,6 +91,27 @@ func (c *copyCheck) amendment(n int64, prev []byte) []byte {
 	c.vouchAmendment(name, a, certs, r.Outside)
 	c.res.Amendments = append(c.res.Amendments, r)
 	return json
+}
+
+// attached holds the file that an amendment names against it (V15).
+func (c *copyCheck) attached(a *Amendment) {
+	if a.Kind != AmendAttachment {
+		return
+	}
+	t, err := a.Attachment()
+	if err != nil {
+		c.found(FindingAltered, AmendmentName(a.N), "the amendment names no attachment as it must")
+		return
+	}
+	name := AttachmentPath(t.SHA256)
+	c.known[name] = true
+	size, there := c.files[name]
+	switch {
+	case !there:
+		c.found(FindingMissing, name, "an amendment names this attachment: "+path.Base(t.Name))
+	case size != t.Size || c.digest(name) != t.SHA256:
+		c.found(FindingAltered, name, "is not the attachment that the amendment names")
+	}
 }
 
 // amendmentCerts returns the certificates the amendment must be signed with: those of amendment-N.pem if

@@ -2,12 +2,14 @@ package mirror
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -20,13 +22,14 @@ import (
 var (
 	sessionID = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$`)
 	// extraFile is what may be added to a session after its seal, by its name.
-	extraFile = regexp.MustCompile(`^(manifest\.json\.(tsr|sm2)|amendment-[0-9]+\.(json(\.p7s|\.tsr)?|pem)|recovery-[0-9]+\.jsonl|tokens/anchor-[0-9]+\.json)$`)
+	extraFile = regexp.MustCompile(`^(manifest\.json\.(tsr|sm2)|amendment-[0-9]+\.(json(\.p7s|\.tsr)?|pem)|recovery-[0-9]+\.jsonl|tokens/anchor-[0-9]+\.json|attachments/[0-9a-f]{64})$`)
 )
 
 const (
 	manifestFile = "manifest.json"
 	p7sFile      = "manifest.json.p7s"
 	logFile      = "log.jsonl"
+	attachments  = "attachments" // each file is called by its SHA-256
 )
 
 // folder is the copy of a session on one disk, as listed.
@@ -34,7 +37,7 @@ type folder struct {
 	disk  Disk
 	dir   string
 	there bool
-	files map[string]file // regular files by name, those of aside/ and tokens/ with their folder
+	files map[string]file // regular files by name, those of subfolders with their folder
 }
 
 type file struct {
@@ -59,7 +62,7 @@ type good struct {
 // list reads the names and sizes of a session on a disk. A folder that is not there is no error.
 func (m *Mirror) list(d Disk, session string) (*folder, error) {
 	f := &folder{disk: d, dir: filepath.Join(d.Dir, "sessions", session), files: make(map[string]file)}
-	for _, sub := range []string{"", "aside", "tokens"} {
+	for _, sub := range []string{"", "aside", "tokens", attachments} {
 		entries, err := m.o.Layer.ReadDir(filepath.Join(f.dir, sub))
 		if errors.Is(err, fs.ErrNotExist) {
 			if sub == "" {
@@ -201,9 +204,15 @@ func wantsOf(v *evidence.Manifest, manifest, p7s []byte, copies []*folder) ([]wa
 		}
 	}
 	for name := range extras {
-		list = append(list, want{name: name, size: -1})
+		w := want{name: name, size: -1}
+		if dir, sum := path.Split(name); dir == attachments+"/" {
+			w.sha256 = sum
+		}
+		list = append(list, w)
 	}
-	slices.SortFunc(list[len(list)-len(extras):], func(a, b want) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(list[len(list)-len(extras):], func(a, b want) int {
+		return cmp.Or(cmp.Compare(turn(a.name), turn(b.name)), strings.Compare(a.name, b.name))
+	})
 	for _, l := range slices.Backward(v.Logs) { // log.jsonl after its recovery files: they are of no use without it
 		list = append(list, want{name: l.File, size: l.Bytes, sha256: l.SHA256})
 	}
@@ -214,7 +223,7 @@ func wantsOf(v *evidence.Manifest, manifest, p7s []byte, copies []*folder) ([]wa
 		list = append(list, want{name: f.name, size: int64(len(f.b)), sha256: digestOf(f.b)})
 	}
 	for _, w := range list {
-		if dir, base := filepath.Split(w.name); !filepath.IsLocal(w.name) || strings.ContainsAny(w.name, "\\\x00") || base == "" || base[0] == '.' || dir != "" && dir != "aside/" && dir != "tokens/" {
+		if dir, base := filepath.Split(w.name); !filepath.IsLocal(w.name) || strings.ContainsAny(w.name, "\\\x00") || base == "" || base[0] == '.' || dir != "" && dir != "aside/" && dir != "tokens/" && dir != attachments+"/" {
 			return nil, fmt.Errorf("%s names a file %.80q", manifestFile, w.name)
 		}
 	}
