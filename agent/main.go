@@ -71,6 +71,12 @@ type commands struct {
 	Rebuild struct {
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
 	} `cmd:"" help:"由会话文件夹重建目录库 · rebuild the catalogue from the session folders"`
+	Lists struct {
+		Import struct {
+			File   string `arg:"" name:"FILE" help:"lists of this room as the office wrote them"`
+			Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
+		} `cmd:"" help:"导入管理端导出的清单文件（不联网的房间）· take in a file of lists from the office, for a room without a network"`
+	} `cmd:"" help:"单位、人员、事项、预约、案件清单 · lists of bodies, officers, matters, bookings and cases"`
 	Rotate rotateCommand `cmd:"" help:"更换签名密钥（设备号不变，台账中由旧密钥签名宣告）· another signing key for the same device, announced by the one so far"`
 	Enrol  enrolCommand  `cmd:"" help:"用管理端的一次性登记码取得证书 · get certificates from the office by a one-time code"`
 	Trust  struct {
@@ -143,6 +149,8 @@ func command(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int
 		return c.export(stdout, stderr)
 	case "rebuild":
 		return c.rebuild(stdout, stderr)
+	case "lists import <FILE>":
+		return c.listsImport(stdout, stderr)
 	case "rotate":
 		return c.Rotate.run(stdout, stderr)
 	case "enrol":

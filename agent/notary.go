@@ -81,6 +81,10 @@ func (a *agent) openNotary() error {
 
 // fromOffice hands on what the office sends beside acks and commands.
 func (a *agent) fromOffice(k report.Kind, payload []byte) {
+	if k == report.KindLists {
+		a.lists.Receive(payload)
+		return
+	}
 	if a.notary == nil {
 		return
 	}

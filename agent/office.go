@@ -90,7 +90,7 @@ func (a *agent) tellOf(c *current, typ string, body report.SessionEvent) {
 func (a *agent) reportState() report.State {
 	st, now := a.loop.State(), a.clock.Now()
 	body := a.reportBody()
-	r := report.State{Boot: a.boot, T: now.T, Room: a.cfg.Device.Room, Body: &body, State: shownState(st), Since: wall(now, st.Since), Version: buildVersion(), Run: a.runID}
+	r := report.State{Boot: a.boot, T: now.T, Room: a.cfg.Device.Room, Body: &body, State: shownState(st), Since: wall(now, st.Since), Version: buildVersion(), Run: a.runID, Lists: a.lists.Version()}
 	if c := a.running(); c != nil {
 		r.Session = c.id
 		r.Body = a.sessionEvent(c).Body

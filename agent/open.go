@@ -23,6 +23,7 @@ import (
 	"minglu/agent/health"
 	"minglu/agent/identity"
 	"minglu/agent/ledger"
+	"minglu/agent/lists"
 	"minglu/agent/live"
 	"minglu/agent/mirror"
 	"minglu/agent/notary"
@@ -39,6 +40,7 @@ const (
 	usersFile     = "users.json"
 	floorFile     = "time-floor"
 	catalogueFile = "catalogue.db"
+	listsFile     = "lists.json"
 	resultsFolder = "verified"
 	trustFolder   = "trust"
 	tmpFolder     = "tmp"
@@ -82,6 +84,7 @@ type agent struct {
 	live     *live.Live
 	uplink   *uplink.Uplink // nil without an office
 	notary   *notary.Notary
+	lists    *lists.Book    // bodies, officers, matters, bookings and cases
 	guard    *guard.Guard   // feeds who watches over the agent
 	systemd  *guard.Systemd // nil: not started by it
 	runID    string         // of this start, for the office
@@ -150,6 +153,7 @@ func open(cfg *config.Config, log *slog.Logger, under durable.Layer) (a *agent, 
 		return nil, err
 	}
 	a.openKeeper()
+	a.lists = lists.Open(lists.Options{Path: filepath.Join(cfg.State, listsFile), Device: cfg.Device.Name, Files: a.files, Changed: a.onMove, Log: log})
 	if err := a.openUplink(); err != nil {
 		return nil, &usageError{err}
 	}

@@ -116,6 +116,7 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 	}
 	g.Go(func() error { return a.keeper.Run(ctx) })
 	g.Go(func() error { return a.notary.Run(ctx) })
+	g.Go(func() error { return a.lists.Run(ctx) })
 	if a.cfg.NTP != nil {
 		g.Go(func() error { return a.runTimeServer(ctx) })
 	}

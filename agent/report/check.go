@@ -150,6 +150,7 @@ func (m State) check(c *checker) {
 	c.chars("state", m.State, 0, 32, word)
 	c.chars("session", m.Session, 0, maxID, ident)
 	c.text("version", m.Version, 0, maxID)
+	c.exactly("lists", m.Lists, 64, hex, true)
 	c.body(m.Body)
 	each(c, "faults", m.Faults, maxFaults, func(f *ActiveFault, c *checker) {
 		c.chars("code", f.Code, 1, maxID, word)

@@ -31,6 +31,7 @@ type State struct {
 	Since   time.Time     `json:"since,omitzero"`   // of State
 	Faults  []ActiveFault `json:"faults,omitempty"` // those that hold now
 	Version string        `json:"version,omitempty"`
+	Lists   string        `json:"lists,omitempty"` // version of the [Lists] it holds; none: it has none
 }
 
 // Body is the body 单位 a room or a session belongs to.

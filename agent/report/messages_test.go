@@ -33,6 +33,8 @@ func parseKind(k Kind, b []byte) (Message, error) {
 		return ParseCosignature(b)
 	case KindTimestamp:
 		return ParseTimestamp(b)
+	case KindLists:
+		return ParseLists(b)
 	}
 	m, err := ParseNumbered(b)
 	if of, _ := KindOf(m.Type); err == nil && of != k {
@@ -163,6 +165,15 @@ func TestEachLimitHoldsInSchemaAndCode(t *testing.T) {
 		{KindLedger, 0, "from", -1}, {KindLedger, 0, "from", nil}, {KindLedger, 0, "lines", nil}, {KindLedger, 0, "lines", []any{}}, {KindLedger, 0, "lines.0", ""}, {KindLedger, 0, "lines.0", long(16385)}, {KindLedger, 0, "lines", many(2001, "{}")}, {KindLedger, 0, "origin", long(201)}, {KindLedger, 0, "device", "A"},
 		{KindCosignature, 0, "origin", nil}, {KindCosignature, 0, "size", -1}, {KindCosignature, 0, "size", nil}, {KindCosignature, 0, "lines", nil}, {KindCosignature, 0, "lines", many(33, "a")}, {KindCosignature, 0, "lines.0", long(6001)}, {KindCosignature, 0, "held.size", 0}, {KindCosignature, 0, "held.size", nil}, {KindCosignature, 0, "held.root", "x"}, {KindCosignature, 1, "conflict", 1}, {KindCosignature, 1, "refused", "A b"}, {KindCosignature, 0, "have_lines", nil}, {KindCosignature, 0, "have_lines", -1},
 		{KindTimestamp, 0, "id", nil}, {KindTimestamp, 0, "id", "a/b"}, {KindTimestamp, 0, "request", nil}, {KindTimestamp, 0, "request", "ä"}, {KindTimestamp, 0, "request", strings.Repeat("A", 4097)}, {KindTimestamp, 1, "reply", strings.Repeat("A", 128<<10+1)}, {KindTimestamp, 0, "reply", "AAAA"}, {KindTimestamp, 2, "request", "AAAA"}, {KindTimestamp, 2, "error", "Too Bad"},
+		{KindLists, 0, "version", "v1"}, {KindLists, 0, "t", nil}, {KindLists, 0, "bodies", nil}, {KindLists, 0, "officers", nil}, {KindLists, 0, "matters", nil}, {KindLists, 0, "bookings", nil}, {KindLists, 0, "cases", nil}, {KindLists, 0, "device", "A"}, {KindLists, 0, "left_out", -1},
+		{KindLists, 0, "bodies.0.name", ""}, {KindLists, 0, "bodies.0.uscc", "1"}, {KindLists, 0, "bodies.0.uscc", nil}, {KindLists, 0, "bodies.0.system", long(201)}, {KindLists, 0, "bodies.0.division", "12"}, {KindLists, 0, "bodies.0.rules.approval", "none"}, {KindLists, 0, "bodies.0.rules.max_minutes", 10081}, {KindLists, 0, "bodies.0.rules.warn_minutes", -1}, {KindLists, 0, "bodies.0.rules.preroll_off", 1},
+		{KindLists, 0, "bodies", many(101, map[string]any{"name": "a", "uscc": "11110000MA01AAAA0D", "rules": map[string]any{}})},
+		{KindLists, 0, "officers.0.name", ""}, {KindLists, 0, "officers.0.credential", ""}, {KindLists, 0, "officers.0.body", "x"}, {KindLists, 0, "officers.0.from", "2026-1-1"}, {KindLists, 0, "officers.0.to", "soon"}, {KindLists, 0, "officers", many(2001, map[string]any{"name": "a", "credential": "b", "body": "11110000MA01AAAA0D"})},
+		{KindLists, 0, "matters.0.id", "a b"}, {KindLists, 0, "matters.0.version", ""}, {KindLists, 0, "matters.0.name", ""}, {KindLists, 0, "matters.0.kind", "raid"}, {KindLists, 0, "matters.0.body", "x"}, {KindLists, 0, "matters.0.starts", long(201)}, {KindLists, 0, "matters.0.ends", long(201)}, {KindLists, 0, "matters.0.agenda.0", ""}, {KindLists, 0, "matters.0.agenda.0", long(61)}, {KindLists, 0, "matters.0.agenda", many(31, "a")},
+		{KindLists, 0, "matters.0.retention", nil}, {KindLists, 0, "matters.0.retention.kind", "ever"}, {KindLists, 0, "matters.0.retention.months", 6}, {KindLists, 0, "matters.1.retention.months", nil}, {KindLists, 0, "matters.1.retention.months", 1201}, {KindLists, 0, "matters.1.limit_minutes", -1}, {KindLists, 0, "matters.0.approved_on", "x"}, {KindLists, 0, "matters.0.approved_by", long(201)}, {KindLists, 0, "matters", many(301, map[string]any{"id": "a", "version": "1", "name": "b", "kind": "hearing", "retention": map[string]any{"kind": "case"}})},
+		{KindLists, 0, "bookings.0.id", ""}, {KindLists, 0, "bookings.0.body", nil}, {KindLists, 0, "bookings.0.case", long(201)}, {KindLists, 0, "bookings.0.matter", "a b"}, {KindLists, 0, "bookings.0.officers.0", ""}, {KindLists, 0, "bookings.0.officers", many(51, "a")}, {KindLists, 0, "bookings.0.begins", "2026-11-24"}, {KindLists, 0, "bookings.0.until", nil}, {KindLists, 0, "bookings.0.note", long(1001)}, {KindLists, 0, "bookings", many(501, map[string]any{"id": "a", "body": "11110000MA01AAAA0D", "begins": "2026-11-24T01:00:00Z", "until": "2026-11-24T01:00:00Z"})},
+		{KindLists, 0, "cases.0.case", ""}, {KindLists, 0, "cases.0.body", "x"}, {KindLists, 0, "cases.0.title", long(201)}, {KindLists, 0, "cases.1.closed", "2026"}, {KindLists, 0, "cases.1.keep_until", "ever"}, {KindLists, 0, "cases", many(2001, map[string]any{"case": "a", "body": "11110000MA01AAAA0D"})},
+		{KindState, 0, "lists", "abc"},
 		{KindAck, 0, "upto", nil}, {KindAck, 0, "upto", -1}, {KindAck, 0, "outbox", "0011223344556g77"},
 		{KindCommand, 0, "id", ""}, {KindCommand, 0, "id", "a/b"}, {KindCommand, 0, "do", ""}, {KindCommand, 0, "t", nil}, {KindCommand, 0, "who", ""}, {KindCommand, 0, "officers.0.name", nil}, {KindCommand, 1, "text", long(1001)},
 		{KindCommand, 0, "who", nil}, {KindCommand, 0, "case", map[string]any{"a": 1}},
@@ -343,6 +354,19 @@ func FuzzParseCommand(f *testing.F)    { fuzz(f, KindCommand) }
 
 func FuzzParseExchange(f *testing.F) {
 	fuzz(f, KindCheckpoint, KindLedger, KindCosignature, KindTimestamp)
+}
+
+func FuzzParseLists(f *testing.F) { fuzz(f, KindLists) }
+
+// TestDigestIsOfTheContent: another time or place of assembly is no other version, another entry is.
+func TestDigestIsOfTheContent(t *testing.T) {
+	m := Lists{Device: "d", Cases: []ListCase{{Case: "1", Body: "b"}}}
+	same, other := m, m
+	same.T, same.Version, same.Bodies, same.V = time.Now(), "x", []ListBody{}, 1
+	other.Cases = []ListCase{{Case: "2", Body: "b"}}
+	if m.Digest() != same.Digest() || m.Digest() == other.Digest() {
+		t.Errorf("%s, %s, %s: want the same twice, then another", m.Digest(), same.Digest(), other.Digest())
+	}
 }
 
 func FuzzParseTopic(f *testing.F) {

@@ -49,7 +49,7 @@ func (m Numbered) Alarm() (Alarm, error) { return parseBody[Alarm](m) }
 // Refused reads the body of command.refused.
 func (m Numbered) Refused() (CommandRefused, error) { return parseBody[CommandRefused](m) }
 
-// Message is one of State, Health, Compliance, Numbered, Ack, Command, Checkpoint, Ledger, Cosignature, Timestamp.
+// Message is one of State, Health, Compliance, Numbered, Ack, Command, Checkpoint, Ledger, Cosignature, Timestamp, Lists.
 type Message interface {
 	required() []string // keys that must be there, even where their zero value is allowed
 	message
@@ -101,6 +101,10 @@ func Marshal(m Message) ([]byte, error) {
 	case Timestamp:
 		x.V = Version
 		return marshal("timestamp", x)
+	case Lists:
+		x = x.whole()
+		x.V = Version
+		return marshal("lists", x)
 	}
 	panic(fmt.Sprintf("BUG: report: marshal of %T", m))
 }
@@ -258,7 +262,7 @@ func step(stack []level, t json.Token) ([]level, error) {
 }
 
 // timeKeys returns the keys whose texts are times, wherever they stand.
-func timeKeys() []string { return []string{"t", "at", "since"} }
+func timeKeys() []string { return []string{"t", "at", "since", "begins", "until"} }
 
 // rfc3339 reports whether s has the form YYYY-MM-DDThh:mm:ss, a fraction or none, Z or ±hh:mm, after the
 // year 1000. encoding/json lets an hour of one digit pass.

@@ -10,7 +10,7 @@ import (
 // Kind is the last part of a topic: what its messages are.
 type Kind string
 
-// The kinds. The first seven come from the device, the next three go to it, timestamp goes both ways. All
+// The kinds. The first seven come from the device, the next four go to it, timestamp goes both ways. All
 // travel with QoS 1; only state is retained.
 const (
 	KindState      Kind = "state"
@@ -24,6 +24,7 @@ const (
 	KindCommand     Kind = "command"
 	KindAck         Kind = "ack"
 	KindCosignature Kind = "cosignature"
+	KindLists       Kind = "lists"
 
 	KindTimestamp Kind = "timestamp"
 )
@@ -31,11 +32,13 @@ const (
 // Kinds returns all kinds.
 func Kinds() []Kind {
 	return []Kind{KindState, KindHealth, KindCompliance, KindSession, KindAlarm, KindCheckpoint, KindLedger,
-		KindCommand, KindAck, KindCosignature, KindTimestamp}
+		KindCommand, KindAck, KindCosignature, KindLists, KindTimestamp}
 }
 
 // FromDevice reports whether messages of this kind are sent by a device.
-func (k Kind) FromDevice() bool { return k != KindCommand && k != KindAck && k != KindCosignature }
+func (k Kind) FromDevice() bool {
+	return k != KindCommand && k != KindAck && k != KindCosignature && k != KindLists
+}
 
 // ToDevice reports whether messages of this kind are sent to a device.
 func (k Kind) ToDevice() bool { return !k.FromDevice() || k == KindTimestamp }

@@ -14,7 +14,7 @@ import (
 const maxPacket = report.MaxSize + 1024
 
 // subscriptions is how many filters one SUBSCRIBE of ours holds; the broker answers with as many codes.
-const subscriptions = 4
+const subscriptions = 5
 
 // Types of MQTT packets a broker may send to a client that never uses QoS 2 (MQTT 3.1.1, table 2.1).
 const (

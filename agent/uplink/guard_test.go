@@ -26,13 +26,13 @@ func TestGuardPasses(t *testing.T) {
 	}{
 		{"CONNACK", []byte{0x20, 2, 0, 0}, true},
 		{"PUBACK", []byte{0x40, 2, 0, 1}, true},
-		{"SUBACK for our four topics", []byte{0x90, 6, 0, 1, 1, 1, 1, 1}, true},
+		{"SUBACK for our five topics", []byte{0x90, 7, 0, 1, 1, 1, 1, 1, 1}, true},
 		{"PINGRESP", []byte{0xd0, 0}, true},
 		{"a message", publishPacket(1, "minglu/1/a/ack", []byte("{}")), true},
 		{"a message with QoS 0", publishPacket(0, "a", nil), true},
 		{"a message as long as one may be", publishPacket(1, "minglu/1/a/ack", make([]byte, report.MaxSize)), true},
-		{"SUBACK with more codes than we asked for: the library would index beyond its list", []byte{0x90, 7, 0, 1, 1, 1, 1, 1, 1}, false},
-		{"SUBACK with fewer", []byte{0x90, 5, 0, 1, 1, 1, 1}, false},
+		{"SUBACK with more codes than we asked for: the library would index beyond its list", []byte{0x90, 8, 0, 1, 1, 1, 1, 1, 1, 1}, false},
+		{"SUBACK with fewer", []byte{0x90, 6, 0, 1, 1, 1, 1, 1}, false},
 		{"QoS 2", publishPacket(2, "a", nil), false},
 		{"QoS 3", []byte{0x36, 5, 0, 1, 'a', 0, 7}, false},
 		{"id 0", []byte{0x32, 5, 0, 1, 'a', 0, 0}, false},
@@ -65,7 +65,7 @@ func TestGuardPasses(t *testing.T) {
 
 // FuzzGuard: what passes, the library reads as one packet of the same length, without a panic.
 func FuzzGuard(f *testing.F) {
-	f.Add([]byte{0x20, 2, 0, 0, 0x90, 6, 0, 1, 1, 1, 1, 1, 0xd0, 0})
+	f.Add([]byte{0x20, 2, 0, 0, 0x90, 7, 0, 1, 1, 1, 1, 1, 1, 0xd0, 0})
 	f.Add(publishPacket(1, "minglu/1/a/ack", []byte("{}")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for r := bytes.NewReader(b); ; {

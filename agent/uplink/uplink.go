@@ -90,8 +90,8 @@ type Options struct {
 	// CommandTimeout. nil: every command is refused.
 	Command func(ctx context.Context, c report.Command) Answer
 
-	// Receive takes what the office sends beside acks and commands: [report.KindCosignature] and
-	// [report.KindTimestamp], as it came. MUST NOT block. nil: it is passed over.
+	// Receive takes what the office sends beside acks and commands: [report.KindCosignature],
+	// [report.KindLists] and [report.KindTimestamp], as it came. MUST NOT block. nil: it is passed over.
 	Receive func(k report.Kind, payload []byte)
 	// Connected tells that a connection was made (true) or has ended. MUST NOT block. nil: nobody.
 	Connected func(bool)

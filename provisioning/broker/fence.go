@@ -21,7 +21,7 @@ func Topic(device, kind string) string { return root + device + "/" + kind }
 
 var (
 	reports = []string{"state", "health", "compliance", "session", "checkpoint", "ledger", "alarm", "timestamp"}
-	orders  = []string{"command", "ack", "cosignature", "timestamp"}
+	orders  = []string{"command", "ack", "cosignature", "lists", "timestamp"}
 	both    = []string{"live/"} // both ways, with anything below
 )
 
