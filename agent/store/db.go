@@ -152,7 +152,7 @@ func (s *Store) check() (fresh bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("schema: %w", err)
 		}
-		if _, err := tx.Exec(schema); err != nil {
+		if _, err := tx.Exec(schema + continued); err != nil {
 			return false, errors.Join(fmt.Errorf("schema: %w", err), tx.Rollback())
 		}
 		return true, tx.Commit()
@@ -166,6 +166,9 @@ func (s *Store) check() (fresh bool, err error) {
 	}
 	if verdict != "ok" {
 		return false, fmt.Errorf("%w: integrity check: %s", errSetAside, verdict)
+	}
+	if _, err := s.write.Exec(continued); err != nil { // catalogues of earlier versions lack it
+		return false, fmt.Errorf("schema: %w", err)
 	}
 	return false, nil
 }
