@@ -83,7 +83,7 @@ type LedgerResult struct {
 // settle works out the exit code of a session from what was found.
 func (s *SessionResult) settle(require int) {
 	s.Exit = ExitGood
-	if s.Grade < require || s.Open != "" {
+	if s.Grade < require && !s.lawfullyGone() || s.Open != "" {
 		s.Exit = ExitSound
 	}
 	for _, sp := range s.Spans {
@@ -97,6 +97,11 @@ func (s *SessionResult) settle(require int) {
 	if s.Unchecked != "" {
 		s.Exit = heavier(s.Exit, ExitUnchecked)
 	}
+}
+
+// lawfullyGone says that nothing is there to grade, and that somebody trusted signed why.
+func (s *SessionResult) lawfullyGone() bool {
+	return len(s.Spans) == 1 && s.Spans[0].Finding == FindingDestroyed && s.Spans[0].Cause != deviceWord
 }
 
 // settle works out the exit code of all.

@@ -34,7 +34,7 @@ type ledgerCopy struct {
 	sm2      []Key
 	heads    map[string][]Head
 	sealed   map[string]Sealed
-	ends     map[string]string // "archived", "destroyed"
+	ends     map[string]end // how sessions left this device
 	lost     map[string]LostTail
 	amends   map[string]map[int64]string // digests, by session and number
 	sessions []string                    // in order of their first head
@@ -144,7 +144,7 @@ func reversed[T any](s []T) []T {
 
 func (l *ledgerCopy) read() error {
 	l.heads, l.sealed = make(map[string][]Head), make(map[string]Sealed)
-	l.ends, l.lost = make(map[string]string), make(map[string]LostTail)
+	l.ends, l.lost = make(map[string]end), make(map[string]LostTail)
 	l.amends = make(map[string]map[int64]string)
 	err := l.log.each(func(n, off int64, line Line) error {
 		if line.Type != "sign" && line.Seq != n {
@@ -215,13 +215,15 @@ func (l *ledgerCopy) line(line Line) error {
 		if err := line.Decode(&a); err != nil {
 			return err
 		}
-		l.ends[a.Session] = "archived"
-	case "destroyed":
+		if l.ends[a.Session].kind == "" {
+			l.ends[a.Session] = end{kind: "archived"}
+		}
+	case "destroying", "destroyed":
 		var d Destroy
 		if err := line.Decode(&d); err != nil {
 			return err
 		}
-		l.ends[d.Session] = "destroyed"
+		l.ends[d.Session] = end{line.Type, d.Appraisal}
 	case "lost":
 		var x LostTail
 		if err := line.Decode(&x); err != nil {

@@ -21,13 +21,15 @@ type verifier struct {
 	folder bool // a folder of sessions, not a session alone, is among the places
 	result Result
 
+	appraisals map[string][]appraisalFile // by SHA-256 of the JSON
+
 	done, total int64 // bytes of media
 }
 
 // VerifyPlaces checks several places together: copies of the same session are judged by the best one
 // (V17), and every ledger given is held against every session of its device (V13, V14, V16).
 func VerifyPlaces(places []Place, o VerifyOptions) Result {
-	v := &verifier{o: o, first: make(map[string][]*ecdsa.PublicKey), result: Result{Require: o.Require, Sessions: []SessionResult{}}}
+	v := &verifier{o: o, first: make(map[string][]*ecdsa.PublicKey), appraisals: make(map[string][]appraisalFile), result: Result{Require: o.Require, Sessions: []SessionResult{}}}
 	for _, p := range places {
 		if err := v.gather(p); err != nil {
 			v.result.Sessions = append(v.result.Sessions, SessionResult{ID: path.Base(p.Path), Paths: []string{p.Path},
@@ -40,6 +42,7 @@ func VerifyPlaces(places []Place, o VerifyOptions) Result {
 	v.othersLedgers()
 	v.checkLedgers()
 	v.judge()
+	v.returned()
 	v.absent()
 	v.namesakes()
 	v.unledgered()
@@ -104,6 +107,10 @@ func (v *verifier) folders(p Place, dir string) (bool, error) {
 		case !e.IsDir() && dir == "sessions" && !litter(name):
 			v.result.Notes = append(v.result.Notes, full+": not a session folder")
 		case !e.IsDir():
+		case e.Name() == AppraisalsFolder && dir != "sessions":
+			if err := v.takeAppraisals(p.FS, name); err != nil {
+				return true, err
+			}
 		case dir != "ledger" && dir != "sessions" && v.office(p.FS, name, full):
 		case dir == "ledger" || dir == "." && generationName.MatchString(e.Name()):
 			if err := v.ledger(p.FS, name, full); err != nil {
@@ -326,11 +333,14 @@ func (v *verifier) absent() {
 			s := SessionResult{ID: id, Paths: []string{l.path}, Origin: l.log.origin + "/" + id, Why: "there is nothing to grade"}
 			sp := Span{Finding: FindingMissing, Cause: "the ledger names this session, its folder is not here"}
 			switch {
-			case l.ends[id] == "archived":
+			case l.ends[id].kind == "archived":
 				v.result.Notes = append(v.result.Notes, "session "+id+" was archived, and is not here")
 				continue
-			case l.ends[id] == "destroyed":
-				sp = Span{Finding: FindingDestroyed, Cause: deviceWord}
+			case l.ends[id].kind != "":
+				sp = Span{Finding: FindingDestroyed, Cause: v.destroyed(l, id)}
+				if l.ends[id].kind == "destroying" {
+					s.Notes = append(s.Notes, "the ledger says that its destruction began, not yet that it ended")
+				}
 			case l.lost[id].Cause != "":
 				sp = Span{Finding: FindingGap, Cause: "lost with a disk, a person entered: " + l.lost[id].Cause}
 			}

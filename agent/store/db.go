@@ -131,7 +131,9 @@ func connect(path string, log *slog.Logger) (s *Store, fresh bool, err error) {
 		d.SetMaxOpenConns(conns)
 		*db = d
 	}
-	fresh, err = s.check()
+	if fresh, err = s.check(); err == nil {
+		_, err = s.write.Exec(keptSchema)
+	}
 	if err != nil {
 		return nil, false, errors.Join(unsound(err), s.Close())
 	}
@@ -228,7 +230,7 @@ func put(ctx context.Context, to execer, row Session) error {
 	for _, o := range row.Officers {
 		words = append(words, o.Name, o.Credential)
 	}
-	row.Verified = Verified{}
+	row.Verified, row.Kept = Verified{}, Kept{}
 	b, err := json.Marshal(row)
 	if err != nil {
 		return fmt.Errorf("store: put %q: %w", row.ID, err)
@@ -302,7 +304,7 @@ func (f Filter) where() (string, []any) {
 }
 
 func (s *Store) query(ctx context.Context, where string, args []any, limit, offset int) (out []Session, err error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT row, exit, grade, at FROM session WHERE "+where+
+	rows, err := s.read.QueryContext(ctx, "SELECT row, exit, grade, at, (SELECT kept FROM kept WHERE kept.id = session.id) FROM session WHERE "+where+
 		" ORDER BY id DESC LIMIT ? OFFSET ?", append(args, limit, offset)...)
 	if err != nil {
 		return nil, err
@@ -313,12 +315,16 @@ func (s *Store) query(ctx context.Context, where string, args []any, limit, offs
 		var (
 			b               []byte
 			exit, grade, at sql.NullInt64
+			keeping         sql.NullString
 			one             Session
 		)
-		if err := rows.Scan(&b, &exit, &grade, &at); err != nil {
+		if err := rows.Scan(&b, &exit, &grade, &at, &keeping); err != nil {
 			return nil, err
 		}
 		if err := json.Unmarshal(b, &one); err != nil {
+			return nil, err
+		}
+		if err := kept(keeping, &one.Kept); err != nil {
 			return nil, err
 		}
 		if at.Valid {

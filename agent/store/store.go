@@ -1,7 +1,7 @@
 // Package store is the catalogue of sessions: what a room page lists without opening a folder.
 //
 // The catalogue is a SQLite file (WAL, synchronous=FULL) in the state folder. It holds nothing that
-// the session folders do not hold, but for the result of the last verification: when it is missing
+// session folders, receipts and the ledger do not hold, but for the result of the last verification: when it is missing
 // or corrupted, Open sets the file aside and says that Rebuild is due. A row is durable when Put
 // returns. The catalogue proves nothing: package evidence does.
 package store
@@ -68,6 +68,7 @@ type Session struct {
 	Disks     []string           `json:"disks"`     // ids of the disks that hold a copy
 	Continues string             `json:"continues"` // session id, "" if none
 	Verified  Verified           `json:"verified"`
+	Kept      Kept               `json:"kept"`
 }
 
 // Filter narrows List. The zero Filter takes everything.
