@@ -142,7 +142,7 @@ func (e *examination) checks() []doctor.Check {
 		}),
 	}
 	for i, dir := range cfg.Storage.Disks {
-		o := doctor.DiskOptions{Name: string(rune('A' + i)), Dir: dir, Known: knownDisks(cfg.State)[dir], Write: !e.running, Rate: int64(len(cfg.Channels)) * assumedRate, Layer: e.layer}
+		o := doctor.DiskOptions{Name: string(rune('A' + i)), Dir: dir, Known: config.KnownDisks(cfg.State)[dir], Write: !e.running, Rate: int64(len(cfg.Channels)) * assumedRate, Layer: e.layer}
 		o.Others = slices.Concat(cfg.Storage.Disks[:i], cfg.Storage.Disks[i+1:])
 		list = append(list, now("disk.present", o.Name, func(ctx context.Context) []doctor.Finding { return doctor.Disk(ctx, o) }))
 		if !e.running {

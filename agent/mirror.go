@@ -3,10 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -70,39 +67,6 @@ func (a *agent) sealFailed(c *current) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.unsealed[c.id] = unsealed{"disk-failed", c.ended}
-}
-
-// disksFile remembers which disk was in which folder: an empty mount point is no new disk.
-const disksFile = "disks.json"
-
-// knownDisks are the ids of the disks last seen, by folder.
-func knownDisks(state string) map[string]string {
-	known := map[string]string{}
-	if b, err := os.ReadFile(filepath.Join(state, disksFile)); err == nil && json.Unmarshal(b, &known) != nil {
-		known = map[string]string{}
-	}
-	return known
-}
-
-// rememberDisks makes durable which disks are here.
-func (a *agent) rememberDisks() {
-	known := knownDisks(a.cfg.State)
-	changed := false
-	for _, d := range a.recorder.Disks() {
-		if d.OK && d.ID != "" && known[d.Disk] != d.ID {
-			known[d.Disk], changed = d.ID, true
-		}
-	}
-	if !changed {
-		return
-	}
-	b, err := json.MarshalIndent(known, "", "  ")
-	if err == nil {
-		err = a.files.Replace(filepath.Join(a.cfg.State, disksFile), append(b, '\n'))
-	}
-	if err != nil {
-		a.log.Error("remembering the disks", "err", err)
-	}
 }
 
 // repairAgain repairs what could not be repaired before: a session that lost its disks before its seal, and,

@@ -127,7 +127,7 @@ func open(cfg *config.Config, log *slog.Logger, under durable.Layer) (a *agent, 
 		return nil, &usageError{err}
 	}
 	a.recorder, err = record.New(record.Options{
-		Disks: cfg.Storage.Disks, Known: knownDisks(cfg.State), Cycle: signingCycle(cfg), OneBarrier: signingCycle(cfg) > record.DefaultCycle, Fragment: cfg.Storage.Fragment.Std(), Segment: cfg.Storage.Segment.Std(),
+		Disks: cfg.Storage.Disks, Known: config.KnownDisks(cfg.State), Foreign: a.foreignDisk, Cycle: signingCycle(cfg), OneBarrier: signingCycle(cfg) > record.DefaultCycle, Fragment: cfg.Storage.Fragment.Std(), Segment: cfg.Storage.Segment.Std(),
 		Now: a.clock.Now, Ledger: headWriter{a}, LedgerSync: a.syncLedger, OnDisk: a.onDisk, Layer: a.layer, Log: log,
 	})
 	if err != nil {
@@ -326,7 +326,7 @@ func (a *agent) syncLedger(disk string) error {
 	foreign, err := a.ledger.Copy(disk).Sync()
 	if foreign != "" {
 		a.log.Warn("a ledger that is not ours was set aside", "disk", disk, "as", foreign)
-		a.loop.Fault("disk.foreign", disk, true)
+		a.loop.Fault("disk.foreign", a.diskName(disk), true)
 	}
 	return err
 }

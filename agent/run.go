@@ -11,7 +11,6 @@ import (
 	"minglu/agent/clock"
 	"minglu/agent/evidence"
 	"minglu/agent/ledger"
-	"minglu/agent/record"
 	"minglu/agent/record/recovery"
 	"minglu/agent/report"
 	"minglu/agent/room"
@@ -363,27 +362,6 @@ func (a *agent) storeDisks() (disks []store.Disk) {
 		}
 	}
 	return append(disks, adoptedDisks(a.cfg.State)...)
-}
-
-// onDisk turns what happened to a disk into faults and ledger lines.
-func (a *agent) onDisk(e record.DiskEvent) {
-	name := a.diskName(e.Disk)
-	if e.Failed {
-		a.log.Error("disk", "disk", e.Disk, "cause", e.Cause, "err", e.Err)
-		a.loop.Fault(e.Code(), name, true)
-		return
-	}
-	a.log.Info("disk is back", "disk", e.Disk)
-	if a.notary != nil {
-		a.notary.Look()
-	}
-	a.mu.Lock()
-	a.diskBack = true
-	a.mu.Unlock()
-	a.mirror.Kick()
-	for _, c := range []string{"disk.full", "disk.gone", "disk.slow", "disk.taken", "disk.failed"} {
-		a.loop.Fault(c, name, false)
-	}
 }
 
 // diskName is how people call a disk: A, B in the order of the configuration.

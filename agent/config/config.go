@@ -1,7 +1,7 @@
 // Package config turns one YAML file into typed, checked settings.
 //
 // [Load] refuses what it does not understand: an unknown key, a value out of range, a disk that is
-// not there. It reports everything it finds at once, each with file, line, column, what is wrong and
+// not there and never was. It reports everything it finds at once, each with file, line, column, what is wrong and
 // the remedy, in Chinese and English. What a key means, its unit and its default stand at the fields
 // of [Config] and, for people, in [Example]. Secrets in addresses are kept in [Secret], which no
 // print, log or digest shows.

@@ -363,6 +363,21 @@ func TestLoadLooksAtTheFolders(t *testing.T) {
 			t.Errorf("%s: %s; want %s", tt.rule, got, tt.want)
 		}
 	}
+	// A disk that was here before and is away is no mistake in the file.
+	if err := os.Mkdir(filepath.Join(dir, "state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "state", DisksFile), []byte(`{"`+dir+`/c": "0123456789abcdef0123456789abcdef"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for disks, want := range map[string]bool{"[a, c]": true, "[c]": true, "[c, d]": false, "[a, d]": false} {
+		if err := os.WriteFile(filepath.Join(dir, "agent.yaml"), []byte(swap("storage", "storage: {disks: "+disks+"}")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(filepath.Join(dir, "agent.yaml")); (err == nil) != want || err != nil && (!strings.Contains(err.Error(), `/d" 不存在`) || strings.Contains(err.Error(), `/c" 不存在`)) {
+			t.Errorf("disks %s, c is known: %v", disks, err)
+		}
+	}
 	if _, err := Load(filepath.Join(dir, "none.yaml")); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "--config") {
 		t.Errorf("Load() of no file = %v", err)
 	}

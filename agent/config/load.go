@@ -2,6 +2,7 @@ package config
 
 import (
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,8 +17,22 @@ var example string
 // Example is a whole configuration with every key explained, in Chinese and English.
 func Example() string { return example }
 
+// DisksFile is the file in the state folder that remembers which disk was in which folder, as a JSON
+// object of ids by folder.
+const DisksFile = "disks.json"
+
+// KnownDisks are the ids of the disks that this device last saw, by folder; none if there is no such file.
+func KnownDisks(state string) map[string]string {
+	known := map[string]string{}
+	if b, err := os.ReadFile(filepath.Join(state, DisksFile)); err == nil && json.Unmarshal(b, &known) != nil {
+		known = map[string]string{}
+	}
+	return known
+}
+
 // Load reads and checks the configuration file at path, and looks whether the folders and files it
-// names are there. The error is an [*Error], or one that wraps the cause when the file cannot be read.
+// names are there. A disk that this device knows may be away: that is a fault of the room, which records
+// on the other, and no mistake in the file. The error is an [*Error], or one that wraps the cause when the file cannot be read.
 func Load(path string) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -55,10 +70,13 @@ func parse(file string, data []byte, look bool) (*Config, error) {
 // look checks what only the file system can tell.
 func (c *Config) look(d *decoder) {
 	var seen []os.FileInfo
+	known := KnownDisks(c.State)
 	for i, disk := range c.Storage.Disks {
 		key := "storage.disks[" + itoa(i) + "]"
 		fi, err := os.Stat(disk)
 		switch {
+		case err != nil && known[disk] != "":
+			continue
 		case errors.Is(err, os.ErrNotExist):
 			d.bad(key, fmt.Sprintf("目录 %q 不存在；请挂载磁盘或创建目录", disk), fmt.Sprintf("no such directory %q: mount the disk or create the directory", disk))
 			continue

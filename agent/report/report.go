@@ -124,7 +124,7 @@ func Catalogue() []Fault {
 			Text{"请检查到管理端设备接口的网络", "Check the network to the office's device API"}},
 		{"identity.expired", Warning, Text{"本机证书已过期，管理端不接收其上报，录制不受影响", "The device certificate has expired: the office takes no reports; recording is not affected"},
 			Text{"请核对时钟；仍如此时以 --replace 重新登记", "Check the clock; if it is right, enrol again with --replace"}},
-		{"disk.failed", Impairs, Text{"磁盘 {ch} 不能写入，正在用其余磁盘继续录制", "Disk {ch} cannot be written; recording goes on with the other"},
+		{"disk.failed", Impairs, Text{"磁盘 {ch} 不能写入", "Disk {ch} cannot be written"},
 			Text{"请检查磁盘连接；不要取出另一块磁盘", "Check the disk's connection; do not remove the other disk"}},
 		{"disk.full", Impairs, Text{"磁盘 {ch} 已满，正在用其余磁盘继续录制", "Disk {ch} is full; recording goes on with the other"},
 			Text{"请设备管理员归档旧会话后腾出空间，或更换磁盘", "Ask the equipment manager to archive old sessions and free space, or to change the disk"}},
