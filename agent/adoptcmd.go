@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"minglu/agent/config"
 	"minglu/agent/doctor"
 	"minglu/agent/evidence"
 	"minglu/agent/store"
@@ -80,12 +81,16 @@ func (c *commands) adopt(stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	return withOffline(c.Adopt.Config, "minglu-agent adopt", stderr, func(ctx context.Context, o *offline) (int, error) {
-		for _, d := range o.cfg.Storage.Disks {
-			if sameFolder(d, dir) {
-				return exitUsage, fmt.Errorf("%s 已是本机的磁盘（storage.disks）/ is a disk of this room already (storage.disks)", dir)
-			}
+		i := slices.IndexFunc(o.cfg.Storage.Disks, func(d string) bool { return sameFolder(d, dir) })
+		switch {
+		case c.Adopt.Record && i < 0:
+			return exitUsage, fmt.Errorf("%s 不在 storage.disks 中：请先写入，再用 --record / is none of storage.disks: name it there first", dir)
+		case i >= 0 && !foreignDisk(o.cfg.State, o.id.D, dir, id):
+			return exitUsage, fmt.Errorf("%s 已是本机的磁盘（storage.disks）/ is a disk of this room already (storage.disks)", dir)
+		case c.Adopt.Record:
+			return o.takeIn(ctx, dir, id, o.cfg.Storage.Disks[i], stdout, stderr)
 		}
-		return o.takeIn(ctx, dir, id, stdout, stderr)
+		return o.takeIn(ctx, dir, id, "", stdout, stderr)
 	})
 }
 
@@ -98,8 +103,16 @@ func sameFolder(a, b string) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-func (o *offline) takeIn(ctx context.Context, dir, id string, stdout, stderr io.Writer) (int, error) {
+// takeIn adopts what is on a disk. With slot, as it stands in storage.disks, the room records on it from now on.
+func (o *offline) takeIn(ctx context.Context, dir, id, slot string, stdout, stderr io.Writer) (int, error) {
 	certs, err := oldCertificates(dir)
+	if errors.Is(err, errNoCertificate) && slot != "" { // a ledger of another and no session: it stays beside
+		if err := o.keepAdopted(adopted{Disk: id}, nil, slot); err != nil {
+			return exitFailed, err
+		}
+		fmt.Fprintf(stdout, "磁盘 %s 上没有会话，今后用于本房间录制\nthe disk %s holds no session; this room records on it from now on\n", id[:8], id[:8])
+		return exitGood, nil
+	}
 	if err != nil {
 		return exitFailed, err
 	}
@@ -126,7 +139,7 @@ func (o *offline) takeIn(ctx context.Context, dir, id string, stdout, stderr io.
 	if len(lines) == 0 { // the sessions are there, the ledger is not: their origin is known all the same
 		lines = append(lines, evidence.Adopt{Origin: strings.TrimSuffix(r.Sessions[0].Origin, "/"+r.Sessions[0].ID), Disk: id})
 	}
-	if err := o.keepAdopted(took, lines); err != nil {
+	if err := o.keepAdopted(took, lines, slot); err != nil {
 		return exitFailed, err
 	}
 	for _, s := range took.Session {
@@ -134,8 +147,12 @@ func (o *offline) takeIn(ctx context.Context, dir, id string, stdout, stderr io.
 			return exitFailed, err
 		}
 	}
-	fmt.Fprintf(stdout, "已接管磁盘 %s：原设备 %s（%s），%d 次会话；该磁盘只读，不会写入\nadopted the disk %s of device %s (%s), %d sessions; it is only read, never written\n",
-		id[:8], took.Name, took.Device, len(took.Session), id[:8], took.Name, took.Device, len(took.Session))
+	zh, en := "该磁盘只读，不会写入", "it is only read, never written"
+	if slot != "" {
+		zh, en = "原有内容不改动，今后的会话写在其旁", "what it holds stays as it is, sessions from now on are recorded beside"
+	}
+	fmt.Fprintf(stdout, "已接管磁盘 %s：原设备 %s（%s），%d 次会话；%s\nadopted the disk %s of device %s (%s), %d sessions; %s\n",
+		id[:8], took.Name, took.Device, len(took.Session), zh, id[:8], took.Name, took.Device, len(took.Session), en)
 	for _, c := range certs {
 		fmt.Fprintf(stdout, "原设备证书 its certificate: SHA-256 %s\n", evidence.DigestFile("", c.Raw).SHA256)
 	}
@@ -150,8 +167,9 @@ func (o *offline) takeIn(ctx context.Context, dir, id string, stdout, stderr io.
 	return exitGood, nil
 }
 
-// keepAdopted makes the adoption durable, once: a second time it says nothing new.
-func (o *offline) keepAdopted(took adopted, lines []evidence.Adopt) error {
+// keepAdopted makes the adoption durable, once: a second time it says nothing new. The disk of a slot is one of
+// the room's own then.
+func (o *offline) keepAdopted(took adopted, lines []evidence.Adopt, slot string) error {
 	list, err := readAdopted(o.cfg.State)
 	if err != nil {
 		return err
@@ -167,12 +185,20 @@ func (o *offline) keepAdopted(took adopted, lines []evidence.Adopt) error {
 			}
 		}
 	}
-	list = append(slices.DeleteFunc(list, func(a adopted) bool { return a.Disk == took.Disk }), took)
+	list = slices.DeleteFunc(list, func(a adopted) bool { return a.Disk == took.Disk })
+	if slot == "" {
+		list = append(list, took)
+	}
 	b, err := json.MarshalIndent(list, "", "  ")
 	if err != nil {
 		return err
 	}
-	return o.files.Replace(filepath.Join(o.cfg.State, adoptedFile), append(b, '\n'))
+	if err := o.files.Replace(filepath.Join(o.cfg.State, adoptedFile), append(b, '\n')); err != nil || slot == "" {
+		return err
+	}
+	known := config.KnownDisks(o.cfg.State)
+	known[slot] = took.Disk
+	return o.keepKnown(known)
 }
 
 func adoptedBefore(ledger []byte, want evidence.Adopt) bool {
@@ -211,10 +237,12 @@ func oldCertificates(dir string) (certs []*x509.Certificate, err error) {
 		}
 	}
 	if len(certs) == 0 {
-		return nil, fmt.Errorf("%s: 会话中没有设备证书 / no device certificate in its sessions", dir)
+		return nil, fmt.Errorf("%s: %w", dir, errNoCertificate)
 	}
 	return certs, nil
 }
+
+var errNoCertificate = errors.New("会话中没有设备证书 / no device certificate in its sessions")
 
 // adoptLines names the newest signed state of each ledger on the disk that one of the certificates signed.
 func adoptLines(dir, disk string, certs []*x509.Certificate) (lines []evidence.Adopt) {
@@ -316,15 +344,6 @@ func sortedKeys(m map[string]bool) []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-func firstLine(name string) []byte {
-	b, err := readAtMost(name, evidence.MaxLog)
-	if err != nil {
-		return nil
-	}
-	line, _, _ := bytes.Cut(b, []byte("\n"))
-	return line
 }
 
 // signedLines is how much of a session's log the disks that are here hold, 0 if none of it.

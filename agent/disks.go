@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"minglu/agent/config"
 	"minglu/agent/evidence"
 	"minglu/agent/record"
+	"minglu/agent/report"
 )
 
 // rememberDisks makes durable which disks are here: an empty mount point is no new disk, and a folder that
@@ -26,19 +29,42 @@ func (a *agent) rememberDisks() {
 	if !changed {
 		return
 	}
-	b, err := json.MarshalIndent(known, "", "  ")
-	if err == nil {
-		err = a.files.Replace(filepath.Join(a.cfg.State, config.DisksFile), append(b, '\n'))
-	}
-	if err != nil {
+	if err := a.keepKnown(known); err != nil {
 		a.log.Error("remembering the disks", "err", err)
 	}
 }
 
-// foreignDisk tells whether a disk is another device's, and only to be read (R12): it holds a ledger or
-// sessions, none of them this device's. A disk this device has used before is its own, whatever is on it.
+func (a *agent) keepKnown(known map[string]string) error {
+	b, err := json.MarshalIndent(known, "", "  ")
+	if err != nil {
+		return err
+	}
+	return a.files.Replace(filepath.Join(a.cfg.State, config.DisksFile), append(b, '\n'))
+}
+
+// foreignDisk is what the recorder asks of a disk that is new in its folder. What it answers of a disk that is
+// another's holds until the next start: nothing here writes to it.
 func (a *agent) foreignDisk(dir, id string) bool {
-	if slices.Contains(slices.Collect(maps.Values(config.KnownDisks(a.cfg.State))), id) {
+	a.mu.Lock()
+	known := a.others[id]
+	a.mu.Unlock()
+	if known || !foreignDisk(a.cfg.State, a.id.D, dir, id) {
+		return known
+	}
+	if id != "" {
+		a.mu.Lock()
+		a.others[id] = true
+		a.mu.Unlock()
+	}
+	return true
+}
+
+// foreignDisk tells whether a disk, by folder and id ("" if it has none), is another's than the device's, and
+// only to be read (R12): it holds a ledger or sessions, and none is of this device. A disk that this device
+// has used is its own, whatever is on it. Where the state folder was lost the disks of before are another's:
+// the device has another key, and only a person can say that it is the same room ("adopt --record").
+func foreignDisk(state, device, dir, id string) bool {
+	if id != "" && slices.Contains(slices.Collect(maps.Values(config.KnownDisks(state))), id) {
 		return false
 	}
 	others := false
@@ -48,7 +74,7 @@ func (a *agent) foreignDisk(dir, id string) bool {
 		if strings.Contains(g, ".") { // what was set aside here: X.foreign-1
 			continue
 		}
-		if _, err := os.Stat(filepath.Join(a.cfg.State, "ledger", g)); err == nil {
+		if _, err := os.Stat(filepath.Join(state, "ledger", g)); err == nil {
 			return false
 		}
 		others = true
@@ -60,7 +86,7 @@ func (a *agent) foreignDisk(dir, id string) bool {
 		if err != nil || l.Decode(&o) != nil {
 			continue
 		}
-		if o.Device.ID == a.id.D {
+		if o.Device.ID == device {
 			return false
 		}
 		others = true
@@ -68,34 +94,59 @@ func (a *agent) foreignDisk(dir, id string) bool {
 	return others
 }
 
-// diskCodes are the faults of a disk that is not used.
+// firstLine is the first line of a file without its end, nil if it has none within the bounds of a log's.
+func firstLine(name string) []byte {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	line, err := bufio.NewReader(io.LimitReader(f, evidence.MaxLine+1)).ReadBytes('\n')
+	if err != nil {
+		return nil
+	}
+	return line[:len(line)-1]
+}
+
+// diskCodes are the faults of a disk that is not used; one of them stands at a time.
 var diskCodes = []string{"disk.full", "disk.gone", "disk.slow", "disk.taken", "disk.other", "disk.failed"}
 
-// onDisk turns what happened to a disk into faults and ledger lines.
+// onDisk turns what happened to a disk, which the recorder has logged, into faults.
 func (a *agent) onDisk(e record.DiskEvent) {
-	name := a.diskName(e.Disk)
+	name, code := a.diskName(e.Disk), ""
 	if e.Failed {
-		a.log.Error("disk", "disk", e.Disk, "cause", e.Cause, "err", e.Err)
-		a.loop.Fault(e.Code(), name, true)
-		a.tellNoDisk()
+		code = e.Code()
+	}
+	a.mu.Lock()
+	a.failed[e.Disk] = e.Failed
+	none := !slices.ContainsFunc(a.cfg.Storage.Disks, func(dir string) bool { return !a.failed[dir] })
+	a.diskBack = a.diskBack || !e.Failed
+	a.mu.Unlock()
+	for _, c := range diskCodes {
+		a.loop.Fault(c, name, c == code)
+	}
+	a.loop.Fault("disk.none", "", none) // also before anybody wants a recording
+	if e.Failed {
 		return
 	}
-	a.log.Info("disk is back", "disk", e.Disk)
 	if a.notary != nil {
 		a.notary.Look()
 	}
-	a.mu.Lock()
-	a.diskBack = true
-	a.mu.Unlock()
 	a.mirror.Kick()
-	for _, c := range diskCodes {
-		a.loop.Fault(c, name, false)
-	}
-	a.tellNoDisk()
 }
 
-// tellNoDisk says that no disk can be used, before anybody wants a recording.
-func (a *agent) tellNoDisk() {
-	none := !slices.ContainsFunc(a.recorder.Disks(), func(d record.DiskStatus) bool { return d.OK })
-	a.loop.Fault("disk.none", "", none)
+// faultText is what a fault says of a channel or disk. Of a disk that fails it says whether another one works.
+func (a *agent) faultText(code, ch string) report.Text {
+	t := report.Find(code).Text.In(ch)
+	if !slices.Contains(diskCodes, code) {
+		return t
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, dir := range a.cfg.Storage.Disks {
+		if name := a.diskName(dir); name != ch && !a.failed[dir] {
+			return report.Text{Zh: t.Zh + "；磁盘 " + name + " 正常，录制照常", En: t.En + "; disk " + name + " works, and recording goes on there"}
+		}
+	}
+	return t
 }

@@ -24,6 +24,7 @@ import (
 	"minglu/agent/config"
 	"minglu/agent/doctor"
 	"minglu/agent/durable"
+	"minglu/agent/evidence"
 	"minglu/agent/identity"
 	"minglu/agent/mirror"
 	"minglu/agent/record/recovery"
@@ -144,9 +145,13 @@ func (e *examination) checks() []doctor.Check {
 	for i, dir := range cfg.Storage.Disks {
 		o := doctor.DiskOptions{Name: string(rune('A' + i)), Dir: dir, Known: config.KnownDisks(cfg.State)[dir], Write: !e.running, Rate: int64(len(cfg.Channels)) * assumedRate, Layer: e.layer}
 		o.Others = slices.Concat(cfg.Storage.Disks[:i], cfg.Storage.Disks[i+1:])
-		list = append(list, now("disk.present", o.Name, func(ctx context.Context) []doctor.Finding { return doctor.Disk(ctx, o) }))
+		list = append(list, now("disk.present", o.Name, func(ctx context.Context) []doctor.Finding {
+			o.Other = e.foreign(dir)
+			return doctor.Disk(ctx, o)
+		}))
 		if !e.running {
 			list = append(list, now("disk.speed", o.Name, func(ctx context.Context) []doctor.Finding {
+				o.Other = e.foreign(dir)
 				return doctor.Speed(ctx, o, len(cfg.Channels), func(b doctor.Barrier) { e.speeds = append(e.speeds, b) })
 			}))
 		}
@@ -164,6 +169,19 @@ func (e *examination) checks() []doctor.Check {
 		list = append(list, now("office", "", e.office))
 	}
 	return list
+}
+
+// foreign tells whether a disk is another device's.
+func (e *examination) foreign(dir string) bool {
+	id, err := doctor.ReadDiskID(dir)
+	if err != nil {
+		return false // there is none, or it is told
+	}
+	device := ""
+	if e.cert != nil {
+		device, _ = evidence.CertDevice(e.cert) // one that is none is told
+	}
+	return foreignDisk(e.cfg.State, device, dir, id)
 }
 
 // identity reads the certificate and looks whether the key fits.
@@ -207,7 +225,7 @@ func (e *examination) sessions(ctx context.Context) []doctor.Finding {
 	names := map[string]string{}
 	s := doctor.Sessions{Lacking: map[string][]string{}}
 	for i, dir := range e.cfg.Storage.Disks {
-		if id, err := doctor.ReadDiskID(dir); err == nil {
+		if id, err := doctor.ReadDiskID(dir); err == nil && !e.foreign(dir) {
 			disks = append(disks, mirror.Disk{ID: id, Dir: dir})
 			rec = append(rec, recovery.Disk{ID: id, Dir: dir})
 			names[id] = string(rune('A' + i))

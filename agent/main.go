@@ -53,8 +53,9 @@ type commands struct {
 	Cameras camerasCommand `cmd:"" help:"查找网络摄像机（ONVIF）：码流地址、时钟，并可让其从本机取时间 · find network cameras: streams and clocks; let them take their time from this board"`
 	Adopt   struct {
 		Disk   string `arg:"" name:"DISK" help:"folder in which the dead board's disk is mounted, best read-only"`
+		Record bool   `help:"the disk is one of storage.disks: record on it from now on, beside what it holds; for a room whose state folder was lost or whose board was replaced"`
 		Config string `required:"" placeholder:"FILE" help:"agent.yaml"`
-	} `cmd:"" help:"接管另一台设备的磁盘（只读）· take in the disk of another device, read-only"`
+	} `cmd:"" help:"接管另一台设备的磁盘（只读；--record：并继续用于录制）· take in the disk of another device, read-only"`
 	Lost struct {
 		Session string `arg:"" name:"SESSION" help:"session id"`
 		Disk    string `required:"" placeholder:"ID" help:"id of the disk that will not come back"`

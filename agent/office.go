@@ -175,6 +175,9 @@ func (a *agent) onFault(f room.Fault, on bool, since time.Time) {
 		typ = report.AlarmRaised
 	}
 	a.tell(typ, report.AlarmOf(f.Code, f.Ch, since))
+	if f.Code == "disk.none" { // it is what an idle room shows
+		a.onMove()
+	}
 }
 
 // onMove lets the office see what the room does now.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"minglu/agent/config"
@@ -31,7 +32,7 @@ type offlineDisk struct {
 	lock    *os.File // another agent with another state folder must not write to it meanwhile
 }
 
-// openOffline takes the state folder and the disks that are there. Close it.
+// openOffline takes the state folder and the disks that are there and this device's own. Close it.
 func openOffline(cfg *config.Config, log *slog.Logger) (o *offline, err error) {
 	o = &offline{agent: &agent{cfg: cfg, log: log, layer: durable.NewCounting(nil), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, strange: map[string]bool{}}}
 	opened := o
@@ -60,7 +61,17 @@ func openOffline(cfg *config.Config, log *slog.Logger) (o *offline, err error) {
 		}
 		o.disks = append(o.disks, offlineDisk{id, dir, f})
 	}
-	return o, o.openState()
+	if err := o.openState(); err != nil {
+		return o, err
+	}
+	o.disks = slices.DeleteFunc(o.disks, func(d offlineDisk) bool {
+		other := foreignDisk(cfg.State, o.id.D, d.dir, d.id)
+		if other {
+			d.lock.Close()
+		}
+		return other
+	})
+	return o, nil
 }
 
 // Close copies the ledger to the disks and lets go of everything.

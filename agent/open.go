@@ -96,6 +96,8 @@ type agent struct {
 	opening  string     // id of the session that is being opened, "" if none
 	closing  map[string]*current
 	unsealed map[string]unsealed // sessions that lost their disks, by id
+	failed   map[string]bool     // disks that cannot be used, by folder
+	others   map[string]bool     // disks that are another device's, by id
 	diskBack bool                // a disk came back since sessions were last looked for that need repair
 	lampAt   time.Duration       // uptime at which the lamp last changed …
 	lampFor  time.Duration       // … and the trigger it followed
@@ -107,7 +109,7 @@ type agent struct {
 
 // open makes all parts in order of need, on the file system under, nil for the real one. Nothing runs before Run. What was opened is closed again on error.
 func open(cfg *config.Config, log *slog.Logger, under durable.Layer) (a *agent, err error) {
-	a = &agent{cfg: cfg, log: log, layer: durable.NewCounting(under), began: clock.Uptime(), lampWish: make(chan lampWish, 1), lampLost: make(chan struct{}, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{})}
+	a = &agent{cfg: cfg, log: log, layer: durable.NewCounting(under), began: clock.Uptime(), lampWish: make(chan lampWish, 1), lampLost: make(chan struct{}, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, failed: map[string]bool{}, others: map[string]bool{}, foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{})}
 	opened := a // returning nil and an error sets a to nil
 	defer func() {
 		if err != nil {

@@ -39,19 +39,7 @@ func (g *gate) OpenFile(name string, flag int, perm fs.FileMode) (durable.Handle
 // on a disk. Otherwise a second cut between the two leaves a room that was recording and does not know.
 func TestRecordOnBeforeRepair(t *testing.T) {
 	dir := t.TempDir()
-	disk := filepath.Join(dir, "disk")
-	if err := os.Mkdir(disk, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "agent.yaml")
-	text := "device: {name: room-t, room: 测试室}\nbody: {name: 测试局}\nboard: sim\nweb: {listen: \"127.0.0.1:0\", auth: none}\nchannels:\n  - {id: voice, microphone: {sim: {}}}\nstorage: {disks: [disk], preroll: 0s, postroll: 0s}\n"
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := config.Load(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg, disk := microphoneRoom(t, dir), filepath.Join(dir, "disk")
 	a, stop := runAgent(t, cfg, nil)
 	a.awaitRecorder(t.Context())
 	if _, err := a.loop.Ask(t.Context(), room.Start{By: room.ByPage}); err != nil {
@@ -99,6 +87,25 @@ func TestRecordOnBeforeRepair(t *testing.T) {
 	}
 }
 
+// microphoneRoom is the configuration of a room with one disk and a simulated microphone.
+func microphoneRoom(t *testing.T, dir string) *config.Config {
+	t.Helper()
+	disk := filepath.Join(dir, "disk")
+	if err := os.Mkdir(disk, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "agent.yaml")
+	text := "device: {name: room-t, room: 测试室}\nbody: {name: 测试局}\nboard: sim\nweb: {listen: \"127.0.0.1:0\", auth: none}\nchannels:\n  - {id: voice, microphone: {sim: {}}}\nstorage: {disks: [disk], preroll: 0s, postroll: 0s}\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
 // runAgent runs an agent until stop, which waits.
 func runAgent(t *testing.T, cfg *config.Config, under durable.Layer) (a *agent, stop func()) {
 	t.Helper()
@@ -112,5 +119,28 @@ func runAgent(t *testing.T, cfg *config.Config, under durable.Layer) (a *agent, 
 	return a, func() {
 		cancel()
 		<-ended
+	}
+}
+
+// TestEndsOnceIdle: what waits for an idle room (an upgrade, SIGHUP) is let go as soon as nothing is recorded.
+func TestEndsOnceIdle(t *testing.T) {
+	a, stop := runAgent(t, microphoneRoom(t, t.TempDir()), nil)
+	defer stop()
+	a.awaitRecorder(t.Context())
+	if _, err := a.loop.Ask(t.Context(), room.Start{By: room.ByPage}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*tickEvery)
+	defer cancel()
+	if a.awaitIdle(ctx); ctx.Err() == nil {
+		t.Error("a room that records is idle")
+	}
+	if _, err := a.loop.Ask(t.Context(), room.Stop{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if a.awaitIdle(ctx); ctx.Err() != nil {
+		t.Errorf("an idle room is not idle: %+v", a.loop.State())
 	}
 }

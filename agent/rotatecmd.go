@@ -86,7 +86,7 @@ func (c *rotateCommand) run(stdout, stderr io.Writer) int {
 
 // allSealed fails unless every session is sealed that the key so far must seal. A disk that is away may hold one.
 func allSealed(cfg *config.Config) error {
-	known := knownDisks(cfg.State)
+	known := config.KnownDisks(cfg.State)
 	for _, dir := range cfg.Storage.Disks {
 		if id, err := doctor.ReadDiskID(dir); known[dir] != "" && id != known[dir] {
 			return fmt.Errorf("磁盘 %s 不在：其中可能有尚未封存的会话，须由原密钥封存；请先接回磁盘，确已不存在的请从 storage.disks 中去掉 / the disk of %s is away, and a session on it may not be sealed, which only the key so far can do: bring the disk back first, or take it out of storage.disks if it is gone for good (%w)",

@@ -28,7 +28,7 @@ func TestRotateWaitsForDisks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(filepath.Join(cfg.State, disksFile), string(known))
+	put(filepath.Join(cfg.State, config.DisksFile), string(known))
 	open := filepath.Join(disk, "sessions", "20260301T013000Z-0123abcd")
 	for _, c := range []struct {
 		rule   string

@@ -73,7 +73,7 @@ func (a *agent) awaitIdle(ctx context.Context) {
 		a.mu.Lock()
 		busy := a.session != nil || len(a.closing) > 0 || a.opening != ""
 		a.mu.Unlock()
-		if !busy && a.loop.State().Phase == "" {
+		if !busy && isIdle(a.loop.State()) {
 			return
 		}
 	}
@@ -140,7 +140,7 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 
 // sealAll ends a running session and waits for every seal under way, but not for ever.
 func (a *agent) sealAll() {
-	if a.loop.State().Phase != "" {
+	if !isIdle(a.loop.State()) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		_, err := a.loop.Ask(ctx, room.Shutdown{})
 		cancel()
@@ -161,6 +161,7 @@ func (a *agent) sealAll() {
 func (a *agent) begin(ctx context.Context) error {
 	defer close(a.repaired)
 	a.awaitRecorder(ctx)
+	a.awaitADisk(ctx)
 	a.rememberDisks()
 	if ctx.Err() != nil {
 		return nil
@@ -213,6 +214,20 @@ func (a *agent) awaitRecorder(ctx context.Context) {
 	case <-a.recorder.Ready():
 	case <-time.After(readyWithin):
 	case <-ctx.Done():
+	}
+}
+
+// awaitADisk returns when a disk can at least be read: without any there is nothing to repair, and nobody
+// knows whether the room was recording.
+func (a *agent) awaitADisk(ctx context.Context) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for len(a.mirrorDisks()) == 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 	}
 }
 
@@ -357,7 +372,7 @@ func (a *agent) recoveryDisks() (disks []recovery.Disk) {
 
 func (a *agent) storeDisks() (disks []store.Disk) {
 	for _, d := range a.recorder.Disks() {
-		if d.ID != "" {
+		if d.ID != "" && d.Cause != "foreign" {
 			disks = append(disks, store.Disk{ID: d.ID, Dir: d.Disk})
 		}
 	}

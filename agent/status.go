@@ -181,7 +181,7 @@ func (a *agent) precheck(c *current) []web.Item {
 	items := []web.Item{}
 	add := func(code, ch string) {
 		f := report.Find(code)
-		items = append(items, web.Item{Code: code, Ch: ch, Text: web.Text(f.Text.In(ch)), Do: web.Text(f.Do.In(ch))})
+		items = append(items, web.Item{Code: code, Ch: ch, Text: web.Text(a.faultText(code, ch)), Do: web.Text(f.Do.In(ch))})
 	}
 	for _, f := range a.health.Precheck() {
 		add(f.Code, f.Ch)

@@ -150,11 +150,16 @@ func shownState(st room.State) string {
 	switch {
 	case st.Failing && st.Session == "":
 		return "fault"
-	case st.Phase == "":
+	case isIdle(st) && slices.ContainsFunc(st.Faults, func(f room.Fault) bool { return f.Code == "disk.none" }):
+		return "fault"
+	case isIdle(st):
 		return string(room.Idle)
 	}
 	return string(st.Phase)
 }
+
+// isIdle says that nothing is recorded, sealed or wanted.
+func isIdle(st room.State) bool { return st.Phase == "" || st.Phase == room.Idle }
 
 func can(st room.State) []string {
 	switch st.Phase {
@@ -174,7 +179,7 @@ func (a *agent) shownFaults() []web.Fault {
 	for f, since := range a.loop.Faults() {
 		cat := report.Find(f.Code)
 		order[f.Code] = slices.Index(rank, cat.Severity)
-		faults = append(faults, web.Fault{Code: f.Code, Severity: name[cat.Severity], Ch: f.Ch, Since: stamp(since), Text: web.Text(cat.Text.In(f.Ch)), Do: web.Text(cat.Do.In(f.Ch))})
+		faults = append(faults, web.Fault{Code: f.Code, Severity: name[cat.Severity], Ch: f.Ch, Since: stamp(since), Text: web.Text(a.faultText(f.Code, f.Ch)), Do: web.Text(cat.Do.In(f.Ch))})
 	}
 	slices.SortFunc(faults, func(x, y web.Fault) int {
 		return cmp.Or(cmp.Compare(order[x.Code], order[y.Code]), cmp.Compare(x.Since, y.Since), cmp.Compare(x.Code, y.Code), cmp.Compare(x.Ch, y.Ch))

@@ -44,6 +44,7 @@ type DiskOptions struct {
 	Name   string // as people call it: A, B
 	Dir    string
 	Known  string   // id of the disk last seen there, "" if none ever was
+	Other  bool     // it is another device's: only read
 	Others []string // folders of the other disks
 	Write  bool     // it may be written to: no agent runs
 	Rate   int64    // bit/s that a session takes
@@ -70,6 +71,10 @@ func Disk(_ context.Context, o DiskOptions) (all []Finding) {
 	case err != nil:
 		add(bad("disk.present", o.Name, text("磁盘 "+o.Name+" 的编号不可用："+err.Error(), "The id of disk "+o.Name+" cannot be used: "+err.Error()),
 			text("请先备份该磁盘，再删除该文件，由程序重新编号", "Make a copy of the disk first, then delete that file: the agent names the disk anew")))
+	case o.Other:
+		f := report.Find("disk.other")
+		add(bad("disk.other", o.Name, f.Text.In(o.Name), f.Do))
+		return all // nothing is to be written there
 	default:
 		add(good("disk.present", o.Name, "磁盘 "+o.Name+" 已连接，编号 "+id[:8], "Disk "+o.Name+" is there, id "+id[:8]))
 	}
@@ -161,7 +166,7 @@ func writable(o DiskOptions) Finding {
 // Speed measures a disk's barrier.
 func Speed(ctx context.Context, o DiskOptions, channels int, measured func(Barrier)) []Finding {
 	id, err := ReadDiskID(o.Dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || o.Other {
 		return nil // said already
 	}
 	b, err := Measure(ctx, o.Layer, o.Dir, id, channels)

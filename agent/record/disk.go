@@ -253,7 +253,11 @@ func (d *disk) watch(now time.Duration) {
 // probe finds out whether the disk can be written, and makes it ready.
 func (d *disk) probe() {
 	if err := d.prepare(); err != nil {
-		d.fail(causeOf(err), err, nil)
+		cause := causeOf(err)
+		d.mu.Lock()
+		d.told = d.told && d.cause == cause // who reads that a disk is unplugged must hear that another one is there now
+		d.mu.Unlock()
+		d.fail(cause, err, nil)
 		return
 	}
 	d.mu.Lock()
@@ -286,13 +290,14 @@ func (d *disk) prepare() error {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return err
-	case id != known && d.r.o.Foreign != nil && d.r.o.Foreign(d.path, id):
-		return errForeign
 	}
 	if err := d.lock.hold(d.path); err != nil {
 		return err
 	}
 	defer d.lock.release()
+	if (id == "" || id != known) && d.r.o.Foreign != nil && d.r.o.Foreign(d.path, id) {
+		return errForeign
+	}
 	for _, dir := range []string{"tmp", "sessions", "ledger"} {
 		if err := d.files.Mkdir(filepath.Join(d.path, dir)); err != nil {
 			return err

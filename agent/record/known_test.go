@@ -193,3 +193,46 @@ func TestForeignDisk(t *testing.T) {
 		r.stop()
 	})
 }
+
+// TestForeignDiskComes: another device's disk is put where one's own was, with an id or without: people are told
+// of it instead of the absence, and nothing is written.
+func TestForeignDiskComes(t *testing.T) {
+	for _, named := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := start(t, 2, func(o *record.Options) {
+				o.Known = map[string]string{o.Disks[0]: strings.Repeat("ab", 16)}
+				if !named {
+					o.Known = nil
+				}
+				if err := os.Remove(o.Disks[0]); err != nil {
+					t.Fatal(err)
+				}
+				o.Foreign = func(dir, id string) bool { return dir == o.Disks[0] && (id != "") == named }
+			})
+			<-r.rec.Ready()
+			put := "sessions"
+			if named {
+				put = "ledger"
+			}
+			if err := os.MkdirAll(filepath.Join(r.disks[0], put), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if named {
+				if err := os.WriteFile(filepath.Join(r.disks[0], "ledger", "disk.json"), []byte(`{"id":"`+strings.Repeat("cd", 16)+`"}`), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(3 * record.DefaultRetry)
+			synctest.Wait()
+			var told []string
+			for _, e := range r.events {
+				told = append(told, e.Code())
+			}
+			entries, err := os.ReadDir(r.disks[0])
+			if strings.Join(told, " ") != "disk.gone disk.other" || err != nil || len(entries) != 1 {
+				t.Errorf("named %t: told %q; on it %v, %v", named, told, entries, err)
+			}
+			r.stop()
+		})
+	}
+}

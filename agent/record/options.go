@@ -32,8 +32,9 @@ type Options struct {
 	// Known are the ids of the disks that were last seen in these folders, by folder. Where one is known,
 	// an empty folder that is no mount point is a disk that is unplugged, and no new one.
 	Known map[string]string
-	// Foreign tells whether a disk, by folder and id, that was not in this folder before is another
-	// device's: then nothing is made or written on it (R12). The disk's goroutine calls it. nil: none is.
+	// Foreign tells whether a disk, by folder and id ("": it has none), that was not in this folder before is
+	// another device's: then nothing is made or written on it (R12). The disk's goroutine calls it, each time
+	// the disk is tried. nil: none is.
 	Foreign func(dir, id string) bool
 
 	Cycle time.Duration // between two sign lines
