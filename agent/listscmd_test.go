@@ -21,6 +21,11 @@ func TestListsByHand(t *testing.T) {
 		}
 	}
 	write("agent.yaml", string(config.Demo(config.DemoOptions{Listen: "127.0.0.1:0"})))
+	for _, disk := range []string{"disk-a", "disk-b"} {
+		if err := os.Mkdir(filepath.Join(dir, disk), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	cfg, err := config.Load("agent.yaml")
 	if err != nil {
 		t.Fatal(err)
