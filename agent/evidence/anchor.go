@@ -53,7 +53,7 @@ func AnchorName(size int64) string { return fmt.Sprintf("tokens/anchor-%012d.jso
 func (c Checkpoint) Imprint() [32]byte { return sha256.Sum256([]byte(c.Note())) }
 
 // SessionLine tells whether an anchor of the session carries this line of the ledger: a generation or
-// key line, or one of the session's head, sealed and amend lines.
+// key line, or one of the session's head, sealed, amend and lost lines.
 func SessionLine(raw []byte, session string) bool {
 	if !bytes.Contains(raw, []byte(`"type":"generation"`)) && !bytes.Contains(raw, []byte(`"type":"key"`)) && !bytes.Contains(raw, []byte(session)) {
 		return false // a cheap look first: ledgers have many lines
@@ -68,7 +68,7 @@ func SessionLine(raw []byte, session string) bool {
 	switch line.Type {
 	case "generation", "key":
 		return true
-	case "head", "sealed", "amend":
+	case "head", "sealed", "amend", "lost":
 		return line.Decode(&of) == nil && of.Session == session
 	}
 	return false
@@ -89,8 +89,8 @@ func SessionLines(ledger []byte, session string) []IndexedLine {
 }
 
 // BuildAnchor returns an anchor file over a checkpoint. lines are what [SessionLine] chose of the ledger,
-// in order; those at or behind the checkpoint's size are left out, and of the heads of one log all but
-// the last. inclusion returns the hashes beside line i in the tree of size lines ([FullTree.Inclusion]).
+// in order; those at or behind the checkpoint's size are left out, of the heads of one log all but the last,
+// and what a later seal has taken the place of, once a person had entered that it is lost. inclusion returns the hashes beside line i in the tree of size lines ([FullTree.Inclusion]).
 // token is nil, or a reply in normal form ([NormalToken]).
 func BuildAnchor(c Checkpoint, lines []IndexedLine, inclusion func(i, size int64) ([]Hash, error), cosignatures []string, token []byte) ([]byte, error) {
 	f := anchorJSON{Type: "anchor", V: 1, Ledger: c.Origin, Checkpoint: c.Note(), Cosignatures: cosignatures,
@@ -119,16 +119,23 @@ func BuildAnchor(c Checkpoint, lines []IndexedLine, inclusion func(i, size int64
 	return b, nil
 }
 
-// lastHeads leaves out what lies at or behind size, and every head line but the last of its log.
+// lastHeads leaves out what lies at or behind size, every head line but the last of its log, and what comes
+// before a lost line that a sealed line follows.
 func lastHeads(lines []IndexedLine, size int64) []IndexedLine {
 	var out []IndexedLine
 	seen := make(map[string]bool)
+	sealed, lost := false, false
 	for _, l := range slices.Backward(lines) {
 		if l.Index >= size {
 			continue
 		}
 		var h Head
-		if line, err := ParseLine(l.Line); err == nil && line.Type == "head" && line.Decode(&h) == nil {
+		line, err := ParseLine(l.Line)
+		sealed, lost = sealed || line.Type == "sealed", lost || sealed && line.Type == "lost"
+		if lost && (line.Type == "head" || line.Type == "sealed" || line.Type == "amend") {
+			continue
+		}
+		if err == nil && line.Type == "head" && line.Decode(&h) == nil {
 			key := h.Session + " " + h.Log
 			if seen[key] {
 				continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -127,6 +128,65 @@ func TestAnchor(t *testing.T) {
 		}
 		if err == nil || errors.Is(err, evidence.ErrUntrusted) {
 			t.Fatalf("byte %d (%q) is free: %v", i, file[max(0, i-20):i+1], err)
+		}
+	}
+}
+
+// TestAnchorsAfterALoss: anchors of before a disk was lost name what it held; they do not speak against what is
+// left and was sealed since, once an anchor shows that a person gave the rest up.
+func TestAnchorsAfterALoss(t *testing.T) {
+	g, short := goldenScript().make(), goldenScript()
+	short.cut = true
+	rest := short.make()
+	rest.recover(0)
+	tree := ledgerFor(g.dev, func(b *book) {
+		b.head(goldenID, g)
+		b.sealed(goldenID, g.files)
+		b.sign()
+	})
+	before := tree.anchor(goldenID, nil)
+	tree.add(evidence.LostTail{Common: tree.common("lost"), Session: goldenID, Size: 20, Disk: "b", Cause: "broken"})
+	tree.head(goldenID, rest)
+	tree.sealed(goldenID, rest.files)
+	tree.sign()
+	after := tree.anchor(goldenID, nil)
+	var types []string
+	for _, l := range must(evidence.ParseAnchor(after)).Lines {
+		types = append(types, must(evidence.ParseLine(l.Line)).Type)
+	}
+	if got := strings.Join(types, " "); got != "generation lost head sealed" {
+		t.Errorf("the newer anchor carries %q", got)
+	}
+	alone := ledgerFor(g.dev, func(b *book) {
+		b.head(goldenID, rest)
+		b.sealed(goldenID, g.files)
+		b.sign()
+	})
+	sealOf := alone.anchor(goldenID, nil)
+	alone.add(evidence.LostTail{Common: alone.common("lost"), Session: goldenID, Size: 22, Disk: "b", Cause: "broken"})
+	alone.sealed(goldenID, rest.files)
+	alone.sign()
+	name := func(b []byte) string { return evidence.AnchorName(must(evidence.ParseAnchor(b)).Checkpoint.Size) }
+	for _, tt := range []struct {
+		rule    string
+		files   fstest.MapFS
+		anchors [][]byte
+		exit    int
+		says    string
+	}{
+		{"what is left, with both", rest.files, [][]byte{before, after}, 3, "lost with a disk, a person entered: broken"},
+		{"what is left, with the newer one", rest.files, [][]byte{after}, 3, goldenID},
+		{"the seal alone was lost", rest.files, [][]byte{sealOf, alone.anchor(goldenID, nil)}, 3, "lost with a disk, a person entered: broken"},
+		{"what is left, and nobody gave the rest up", rest.files, [][]byte{before}, 1, "sealed with"},
+		{"what was thought lost, with both", g.files, [][]byte{before, after}, 0, goldenID},
+	} {
+		files := tt.files
+		for _, a := range tt.anchors {
+			files = with(files, name(a), a)
+		}
+		r := evidence.Verify(files, evidence.VerifyOptions{Path: goldenID, Trust: goldenTrust})
+		if b := asJSON(t, r); r.Exit != tt.exit || !bytes.Contains(b, []byte(tt.says)) {
+			t.Errorf("%s: exit %d, want %d and %q in\n%s", tt.rule, r.Exit, tt.exit, tt.says, b)
 		}
 	}
 }

@@ -206,7 +206,7 @@ func (v *verifier) destroyed(l *ledgerCopy, id string) string {
 			continue
 		}
 		s := a.Of(id)
-		if sealed, ok := l.sealed[id]; s == nil || ok && sealed.Manifest != s.Manifest {
+		if s == nil || !l.given[id].bears(s.Manifest) {
 			continue
 		}
 		names := make([]string, len(a.Approvals))

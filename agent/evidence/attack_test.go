@@ -366,7 +366,8 @@ func TestDisk(t *testing.T) {
 	}
 	short := goldenScript()
 	short.cut = true
-	cut := short.make()
+	cut, rest := short.make(), short.make()
+	rest.recover(0)
 	other := goldenScript()
 	other.opener = func(o *evidence.Open) { o.Trigger = "door" }
 	resigned := must(evidence.SignManifest(g.files["manifest.json"].Data, []*x509.Certificate{s.dev.cert}, s.dev.key, time.UnixMicro(0)))
@@ -403,7 +404,42 @@ func TestDisk(t *testing.T) {
 		{"its end was lost with a disk, a person entered", disk(ledgerFor(s.dev, func(b *book) {
 			heads(b)
 			b.add(evidence.LostTail{Common: b.common("lost"), Session: goldenID, Size: 20, Disk: "b", Cause: "broken"})
-		}), map[string]fstest.MapFS{goldenID: cut.files, s2.id: g2.files}), 1, "lost with a disk, a person entered: broken"},
+		}), map[string]fstest.MapFS{goldenID: cut.files, s2.id: g2.files}), 3, "lost with a disk, a person entered: broken"},
+		{"less is here than the person said", disk(ledgerFor(s.dev, func(b *book) {
+			heads(b)
+			b.add(evidence.LostTail{Common: b.common("lost"), Session: goldenID, Size: 23, Disk: "b", Cause: "broken"})
+		}), map[string]fstest.MapFS{goldenID: cut.files, s2.id: g2.files}), 1, "signed lines, 22 are here"},
+		{"what is left of it was sealed since", disk(ledgerFor(s.dev, func(b *book) {
+			heads(b)
+			b.add(evidence.LostTail{Common: b.common("lost"), Session: goldenID, Size: 20, Disk: "b", Cause: "broken"})
+			b.head(goldenID, rest)
+			b.sealed(goldenID, rest.files)
+		}), map[string]fstest.MapFS{goldenID: rest.files, s2.id: g2.files}), 3, "lost with a disk, a person entered: broken"},
+		{"its seal alone was lost", disk(ledgerFor(s.dev, func(b *book) {
+			b.head(goldenID, cut)
+			b.sealed(goldenID, g.files)
+			b.add(evidence.LostTail{Common: b.common("lost"), Session: goldenID, Size: 22, Disk: "b", Cause: "broken"})
+			b.sealed(goldenID, rest.files)
+			b.head(s2.id, g2)
+		}), map[string]fstest.MapFS{goldenID: rest.files, s2.id: g2.files}), 3, "lost with a disk, a person entered: broken"},
+		{"and another seal after that", disk(ledgerFor(s.dev, func(b *book) {
+			heads(b)
+			b.add(evidence.LostTail{Common: b.common("lost"), Session: goldenID, Size: 20, Disk: "b", Cause: "broken"})
+			b.head(goldenID, rest)
+			b.sealed(goldenID, g2.files)
+			b.sealed(goldenID, rest.files)
+		}), map[string]fstest.MapFS{goldenID: rest.files, s2.id: g2.files}), 1, "sealed with"},
+		{"what was thought lost is found", disk(ledgerFor(s.dev, func(b *book) {
+			heads(b)
+			b.add(evidence.LostTail{Common: b.common("lost"), Session: goldenID, Size: 20, Disk: "b", Cause: "broken"})
+			b.head(goldenID, rest)
+			b.sealed(goldenID, rest.files)
+		}), both), 0, goldenGen},
+		{"a tail was cut off, and nobody gave it up", disk(ledgerFor(s.dev, func(b *book) {
+			heads(b)
+			b.head(goldenID, rest)
+			b.sealed(goldenID, rest.files)
+		}), map[string]fstest.MapFS{goldenID: rest.files, s2.id: g2.files}), 1, "sealed with"},
 		{"a changed ledger", func() fstest.MapFS {
 			b := ledgerFor(s.dev, heads)
 			b.sign()

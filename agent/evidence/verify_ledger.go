@@ -33,9 +33,8 @@ type ledgerCopy struct {
 	fell     string // why the counter says that the device was rolled back
 	sm2      []Key
 	heads    map[string][]Head
-	sealed   map[string]Sealed
-	ends     map[string]end // how sessions left this device
-	lost     map[string]LostTail
+	given    map[string]*given
+	ends     map[string]end              // how sessions left this device
 	amends   map[string]map[int64]string // digests, by session and number
 	sessions []string                    // in order of their first head
 }
@@ -143,8 +142,8 @@ func reversed[T any](s []T) []T {
 }
 
 func (l *ledgerCopy) read() error {
-	l.heads, l.sealed = make(map[string][]Head), make(map[string]Sealed)
-	l.ends, l.lost = make(map[string]end), make(map[string]LostTail)
+	l.heads, l.given = make(map[string][]Head), make(map[string]*given)
+	l.ends = make(map[string]end)
 	l.amends = make(map[string]map[int64]string)
 	err := l.log.each(func(n, off int64, line Line) error {
 		if line.Type != "sign" && line.Seq != n {
@@ -191,14 +190,20 @@ func (l *ledgerCopy) line(line Line) error {
 			l.sessions = append(l.sessions, h.Session)
 		}
 		l.heads[h.Session] = append(l.heads[h.Session], h)
-	case "sealed":
-		var s Sealed
-		if err := line.Decode(&s); err != nil {
+	case "sealed", "lost":
+		var of struct {
+			Session string `json:"session"`
+		}
+		if err := line.Decode(&of); err != nil {
 			return err
 		}
-		if _, again := l.sealed[s.Session]; !again { // the first holds: a second manifest is the attack
-			l.sealed[s.Session] = s
+		if l.given[of.Session] == nil {
+			l.given[of.Session] = new(given)
 		}
+		if line.Type == "lost" {
+			delete(l.amends, of.Session) // they went with it
+		}
+		return l.given[of.Session].take(line)
 	case "amend":
 		var r AmendRef
 		if err := line.Decode(&r); err != nil {
@@ -224,12 +229,6 @@ func (l *ledgerCopy) line(line Line) error {
 			return err
 		}
 		l.ends[d.Session] = end{line.Type, d.Appraisal}
-	case "lost":
-		var x LostTail
-		if err := line.Decode(&x); err != nil {
-			return err
-		}
-		l.lost[x.Session] = x
 	}
 	return nil
 }
@@ -266,28 +265,41 @@ func (c *copyCheck) against(l *ledgerCopy) {
 	if len(l.heads[c.id]) == 0 {
 		c.note("the ledger %s does not name this session", l.path)
 	}
+	g := l.given[c.id]
+	if g == nil {
+		g = new(given)
+	}
+	s := g.standing(c.manifest)
 	for _, h := range l.heads[c.id] {
-		if !c.head(h, l.lost[c.id]) {
+		if other, gap := c.other(h, &s); other {
+			if gap {
+				c.gaveUp(&s)
+			}
+			continue
+		}
+		if !c.head(h) {
 			break // one is enough: later heads repeat it
 		}
 	}
-	if s, ok := l.sealed[c.id]; ok {
-		c.sealedWith(s)
+	switch {
+	case s.sealLost():
+		c.gaveUp(&s)
+	case s.seal != nil:
+		if c.sealedWith(*s.seal); len(s.seals) > 1 && !s.whole {
+			c.gaveUp(&s)
+		}
 	}
 	c.amendedIn(l)
 }
 
-// head holds one head line against the logs; false if it found something. lost is what a person entered
-// about the session, if anything.
-func (c *copyCheck) head(h Head, lost LostTail) bool {
+// head holds one head line against the logs; false if it found something.
+func (c *copyCheck) head(h Head) bool {
 	for _, log := range c.logs {
 		if log.file != h.Log {
 			continue
 		}
 		root, ok := log.signs[h.Size]
 		switch {
-		case h.Size > log.Size && lost.Size > 0 && log.Size >= lost.Size:
-			c.found(FindingGap, h.Log, "lost with a disk, a person entered: "+lost.Cause).From = c.last
 		case h.Size > log.Size && c.damaged:
 			c.found(FindingMissing, h.Log, fmt.Sprintf("only %d of the %d signed lines that the ledger knows still hold here: the rest was changed or cut off; another copy of the session may have it", log.Size, h.Size)).From = c.last
 		case h.Size > log.Size:

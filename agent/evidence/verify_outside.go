@@ -18,7 +18,8 @@ type outside struct {
 	proofs map[string]OutsideProof // by digest: what `open` and `anchor` lines name
 	over   map[string][]outsideAt  // by log: what anchors states of it
 	wrong  map[string]bool         // logs that some anchor contradicts: once is enough
-	seals  map[int64]*sealedAt     // `sealed` lines by number: the first holds
+	seals  map[int64]*sealedAt     // `sealed` lines by number
+	stands standing                // which of them counts, and what was given up
 	seal   []OutsideProof          // over that line, or over the manifest's signature
 	sealed bool                    // that line is there, fits, and has an outside time
 	sm2    []Key                   // key lines with use "sm2"
@@ -66,6 +67,7 @@ func (c *copyCheck) anchors() {
 			}
 		}
 	}
+	c.out.stands = standingIn(c.id, waiting, c.manifest)
 	for progress := true; progress; { // an anchor by the old key may hold the line that names the new one
 		progress = false
 		for _, name := range slices.Sorted(maps.Keys(waiting)) {
@@ -180,8 +182,14 @@ func (c *copyCheck) anchored(name string, line Line, proofs []OutsideProof) erro
 		if err := line.Decode(&h); err != nil || h.Session != c.id {
 			return err
 		}
+		if other, gap := c.other(h, &c.out.stands); other {
+			if gap {
+				c.gaveUp(&c.out.stands)
+			}
+			return nil
+		}
 		if !c.out.wrong[h.Log] {
-			c.out.wrong[h.Log] = !c.head(h, LostTail{})
+			c.out.wrong[h.Log] = !c.head(h)
 			c.out.over[h.Log] = append(c.out.over[h.Log], outsideAt{h.Size, proofs})
 		}
 	case "sealed":
@@ -222,13 +230,18 @@ func (c *copyCheck) keyNamed(line Line) error {
 	return nil
 }
 
-// sealTimes holds the first `sealed` line of the anchors against the manifest (V14), and takes
+// sealTimes holds the `sealed` line of the anchors that counts against the manifest (V14), and takes
 // manifest.json.tsr, the token over the manifest's signature.
 func (c *copyCheck) sealTimes() {
-	if lines := slices.Sorted(maps.Keys(c.out.seals)); len(lines) > 0 {
-		first := c.out.seals[lines[0]]
-		if c.sealedWith(first.line) {
-			c.out.seal, c.out.sealed = first.proofs, len(first.proofs) > 0
+	switch s := &c.out.stands; {
+	case s.sealLost():
+		c.gaveUp(s)
+	case s.seal != nil:
+		if at := c.out.seals[s.seal.Seq]; at != nil && c.sealedWith(at.line) {
+			c.out.seal, c.out.sealed = at.proofs, len(at.proofs) > 0
+		}
+		if len(s.seals) > 1 && !s.whole {
+			c.gaveUp(s)
 		}
 	}
 	if p, ok := c.tokenOver("manifest.json.tsr", c.p7s); ok {

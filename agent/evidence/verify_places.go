@@ -341,8 +341,8 @@ func (v *verifier) absent() {
 				if l.ends[id].kind == "destroying" {
 					s.Notes = append(s.Notes, "the ledger says that its destruction began, not yet that it ended")
 				}
-			case l.lost[id].Cause != "":
-				sp = Span{Finding: FindingGap, Cause: "lost with a disk, a person entered: " + l.lost[id].Cause}
+			case l.given[id] != nil && l.given[id].lost.Cause != "":
+				sp = Span{Finding: FindingGap, Cause: "lost with a disk, a person entered: " + l.given[id].lost.Cause}
 			}
 			s.Spans = []Span{sp}
 			v.result.Sessions = append(v.result.Sessions, s)

@@ -53,6 +53,7 @@ type copyCheck struct {
 	ended      bool   // a log ends in seal and sign: nothing may be added any more
 	short      bool   // a ledger knows more of it
 	damaged    bool   // signed lines of a log were changed or cut off
+	given      bool   // what a person gave up of it is told
 	preroll    int64  // µs of media before the session was opened
 	manifest   []byte // manifest.json as it is, nil if there is none
 	p7s        []byte

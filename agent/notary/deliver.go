@@ -35,6 +35,7 @@ type owed struct {
 	lines   []evidence.IndexedLine
 	head    int64 // number of its first head line, -1 none in this generation
 	sealed  int64 // of its sealed line, -1 none
+	lost    int64 // of the last line that gave up what a disk held of it, -1 none
 	before  int64 // sizes of the last two tokens before its first head: one of them is named by its open line
 	before2 int64
 	wrote   string // the anchors that stand in its folder
@@ -154,7 +155,7 @@ func (n *Notary) lookThrough(ctx context.Context, k *looks) (left int, more bool
 			continue
 		}
 		thorough = thorough || !f.seen
-		todo = append(todo, &owed{id: id, head: -1, sealed: -1, before: -1, before2: -1, wrote: f.wrote})
+		todo = append(todo, &owed{id: id, head: -1, sealed: -1, lost: -1, before: -1, before2: -1, wrote: f.wrote})
 	}
 	if !thorough {
 		err := n.onlySeals(ctx, k, todo)

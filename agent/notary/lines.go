@@ -64,8 +64,10 @@ func (n *Notary) findLines(list []*owed) error {
 		switch {
 		case l.Type == "head" && s.head < 0:
 			s.head, s.before, s.before2 = i, last, last2
-		case l.Type == "sealed" && s.sealed < 0:
+		case l.Type == "sealed" && (s.sealed < 0 || s.sealed < s.lost): // the first one, or the first after the other was lost
 			s.sealed = i
+		case l.Type == "lost":
+			s.lost = i
 		}
 		s.lines = append(s.lines, evidence.IndexedLine{Index: i, Line: bytes.Clone(line)})
 		return true

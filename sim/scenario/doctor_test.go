@@ -212,6 +212,29 @@ func TestDoctorAndExport(t *testing.T) {
 	expectSound(t, a.disks[0], a.disks[1], "--trust", a.Trust())
 }
 
+// cutCopy leaves of a session's copy what a disk has that went away halfway.
+func cutCopy(t *testing.T, folder string) {
+	t.Helper()
+	name := filepath.Join(folder, "log.jsonl")
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := []byte(`,"type":"sign"}` + "\n")
+	cut := bytes.LastIndex(b[:len(b)/2], end)
+	if cut < 0 {
+		t.Fatalf("%s: no signature in its first half", name)
+	}
+	if err := os.WriteFile(name, b[:cut+len(end)], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range []string{"manifest.json", "manifest.json.p7s"} {
+		if err := os.Remove(filepath.Join(folder, gone)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestAdoptAndLost: a dead board's disk is taken into another room, read-only; what its lost disk held is
 // entered by a person.
 func TestAdoptAndLost(t *testing.T) {
@@ -219,7 +242,7 @@ func TestAdoptAndLost(t *testing.T) {
 	disks := Disks(t, 4, 700)
 	dead := silentRoom(t, "room-dead", disks[:2])
 	id := dead.recordOne()
-	lost := dead.recordOne()
+	lost, part := dead.recordOne(), dead.recordOne()
 	dead.Stop()
 
 	// The second session was on B only, and B is gone for good.
@@ -235,6 +258,7 @@ func TestAdoptAndLost(t *testing.T) {
 	if err := os.RemoveAll(dead.Session(0, lost)); err != nil {
 		t.Fatal(err)
 	}
+	cutCopy(t, dead.Session(0, part)) // A was away when it was sealed
 	for _, sub := range []string{"ledger", "sessions", "tmp"} {
 		if err := os.RemoveAll(filepath.Join(dead.disks[1], sub)); err != nil {
 			t.Fatal(err)
@@ -243,7 +267,11 @@ func TestAdoptAndLost(t *testing.T) {
 	expectExit(t, 1, "", "verify", dead.disks[0], "--trust", dead.Trust())
 	expectExit(t, 2, "", "lost", lost, "--disk", diskB.ID[:8], "--who", " ", "--cause", "x", "--config", dead.Config)
 	expectExit(t, 0, "", "lost", lost, "--disk", diskB.ID, "--who", "王五", "--cause", "磁盘损坏", "--config", dead.Config)
-	if lines := ledgerLines(t, dead.disks[0], "lost"); len(lines) != 1 || !strings.Contains(lines[0], "王五") {
+	expectExit(t, 1, part+": waiting", "doctor", "--repair", "--config", dead.Config)
+	expectExit(t, 0, "", "lost", part, "--disk", diskB.ID[:8], "--who", "王五", "--cause", "磁盘损坏", "--config", dead.Config)
+	expectExit(t, 0, part+": 已修复并封存", "doctor", "--repair", "--config", dead.Config)
+	expectExit(t, 3, "a person entered", "verify", dead.Session(0, part), dead.disks[0], "--trust", dead.Trust())
+	if lines := ledgerLines(t, dead.disks[0], "lost"); len(lines) != 2 || !strings.Contains(lines[0], "王五") {
 		t.Errorf("the ledger: %q", lines)
 	}
 	expectExit(t, 3, "a person entered", "verify", dead.disks[0], "--trust", dead.Trust())

@@ -15,7 +15,8 @@
 //
 // Which copy is the truth: the log with the most signed lines, and of recovery files of one number the
 // one whose head the ledger has. A session that the ledger says was sealed elsewhere is left alone until
-// that disk is here, so that no two seals of one session come to be.
+// that disk is here, so that no two seals of one session come to be; once a person has entered in the ledger
+// that it is lost, what is here gets an end and a seal of its own.
 package recovery
 
 import (

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"minglu/agent/durable"
@@ -85,6 +87,8 @@ type known struct {
 	any    map[string]bool      // sessions with a head of log.jsonl
 	sealed map[string][2]string // digests of manifest and p7s
 	amends map[amendKey]bool
+	ended  map[string]int64 // t of the newest head or seal
+	lost   map[string]int64 // sessions given up where a disk held more, with ended: what was known of it is void
 }
 
 type headKey struct {
@@ -102,10 +106,10 @@ func scan(l Ledger) (*known, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &known{origin: l.Origin(), heads: map[headKey]string{}, any: map[string]bool{}, sealed: map[string][2]string{}, amends: map[amendKey]bool{}}
+	k := &known{origin: l.Origin(), heads: map[headKey]string{}, any: map[string]bool{}, sealed: map[string][2]string{}, amends: map[amendKey]bool{}, ended: map[string]int64{}, lost: map[string]int64{}}
 	for line := range bytes.Lines(b) {
 		line = bytes.TrimSuffix(line, []byte("\n"))
-		if !bytes.Contains(line, []byte(`"type":"head"`)) && !bytes.Contains(line, []byte(`"type":"sealed"`)) && !bytes.Contains(line, []byte(`"type":"amend"`)) {
+		if !bytes.Contains(line, []byte(`"type":"head"`)) && !bytes.Contains(line, []byte(`"type":"sealed"`)) && !bytes.Contains(line, []byte(`"type":"amend"`)) && !bytes.Contains(line, []byte(`"type":"lost"`)) {
 			continue
 		}
 		p, err := evidence.ParseLine(line)
@@ -120,14 +124,14 @@ func scan(l Ledger) (*known, error) {
 			}
 			k.heads[headKey{h.Session, h.Log, h.Size}] = h.Root
 			k.files = append(k.files, [2]string{h.Session, h.Log})
-			k.any[h.Session] = true
+			k.any[h.Session], k.ended[h.Session] = true, h.T
 		case "sealed":
 			var s evidence.Sealed
 			if err := p.Decode(&s); err != nil {
 				return nil, err
 			}
 			if _, again := k.sealed[s.Session]; !again { // the first one holds
-				k.sealed[s.Session] = [2]string{s.Manifest, s.P7S}
+				k.sealed[s.Session], k.ended[s.Session] = [2]string{s.Manifest, s.P7S}, s.T
 			}
 		case "amend":
 			var a evidence.AmendRef
@@ -135,9 +139,25 @@ func scan(l Ledger) (*known, error) {
 				return nil, err
 			}
 			k.amends[amendKey{a.Session, a.N}] = true
+		case "lost":
+			var x evidence.LostTail
+			if err := p.Decode(&x); err != nil {
+				return nil, err
+			}
+			k.giveUp(x.Session)
 		}
 	}
 	return k, nil
+}
+
+// giveUp forgets what the ledger says of a session's heads and seal: a person entered that the disk that held
+// them will not come back, and what is here is brought to an end of its own.
+func (k *known) giveUp(id string) {
+	k.lost[id] = k.ended[id]
+	delete(k.sealed, id)
+	maps.DeleteFunc(k.heads, func(h headKey, _ string) bool { return h.session == id })
+	maps.DeleteFunc(k.amends, func(a amendKey, _ bool) bool { return a.session == id })
+	k.files = slices.DeleteFunc(k.files, func(f [2]string) bool { return f[0] == id })
 }
 
 // unsealed tells whether this generation of the ledger opened the session and lacks its end. Sessions

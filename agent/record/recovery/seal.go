@@ -23,6 +23,7 @@ import (
 const (
 	PowerLost = "power lost"
 	Stopped   = "agent stopped unexpectedly"
+	Lost      = "lost with a disk" // a person entered that what follows will not come back
 )
 
 // ownCerts writes the device's own certificate if that is the one the session was opened with.
@@ -78,6 +79,9 @@ func (j *job) lines(st *state, p *plan) ([]any, error) {
 		cause = PowerLost
 	} else if c, at := j.o.Cut(j.id); c != "" {
 		cause, up = c, at
+	}
+	if _, given := j.known.lost[j.id]; given {
+		cause = Lost
 	}
 	if st.late { // the cut was told of before
 		cause = st.cause
@@ -170,6 +174,9 @@ func (j *job) gaps(st *state, now, up int64, cause string) (out []any, end int64
 	elapsed := up - st.lastUp
 	if cause == PowerLost {
 		elapsed = now - up - st.lastT
+	}
+	if last := j.known.lost[j.id]; last > 0 { // it was over by then, as the ledger says
+		elapsed = last - st.lastT
 	}
 	// A wall clock that went back tells nothing: the gap is then only known to exist.
 	end = max(st.lastTo+max(elapsed, 1), st.signedTo+1)
