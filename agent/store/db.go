@@ -132,7 +132,7 @@ func connect(path string, log *slog.Logger) (s *Store, fresh bool, err error) {
 		*db = d
 	}
 	if fresh, err = s.check(); err == nil {
-		_, err = s.write.Exec(keptSchema)
+		_, err = s.write.Exec(keptSchema + ";" + searchSchema)
 	}
 	if err != nil {
 		return nil, false, errors.Join(unsound(err), s.Close())
@@ -276,6 +276,19 @@ func (s *Store) List(ctx context.Context, f Filter, limit, offset int) ([]Sessio
 		limit = DefaultLimit
 	}
 	where, args := f.where()
+	if f.Text != "" {
+		ids, many, err := s.texts(ctx, f.Text)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("store: list: %w", err)
+		case many:
+			where, args = where+" AND instr(words, ?) > 0", append(args, f.Text)
+		case len(ids) == 0:
+			return []Session{}, nil
+		default:
+			where, args = where+" AND id IN (?"+strings.Repeat(", ?", len(ids)-1)+")", append(args, ids...)
+		}
+	}
 	rows, err := s.query(ctx, where, args, min(limit, MaxLimit), max(offset, 0))
 	if err != nil {
 		return nil, fmt.Errorf("store: list: %w", err)
@@ -299,7 +312,7 @@ func (f Filter) where() (string, []any) {
 	add(f.Before != "", "id < ?", f.Before)
 	add(!f.From.IsZero(), "opened >= ?", f.From.UnixMicro())
 	add(!f.Until.IsZero(), "opened < ?", f.Until.UnixMicro())
-	add(f.Text != "", "instr(words, ?) > 0", f.Text) // instr, not LIKE: no wildcards to escape
+	f.idBounds(add)
 	return strings.Join(where, " AND "), args
 }
 
