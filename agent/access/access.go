@@ -2,8 +2,10 @@
 // recording, or into the room, is on record first.
 //
 // It guarantees: one decision function, [Access.Decide], for pages, live view, playback, download
-// and export alike; [Access.Enter] gives leave to a recording only after Options.Record has returned, so the
-// entry is durable before the first byte is served; passwords are kept as Argon2id (RFC 9106)
+// and export alike; nobody sees the sessions of another body but by a [Grant] for one of them, given by
+// somebody who may; [Access.Enter] gives leave to a recording only after its line stands in the register
+// and Options.Record has returned, so the entry is durable before the first byte is served; a line of the
+// register is bound to the ledger by its digest (see [Line]); passwords are kept as Argon2id (RFC 9106)
 // hashes only; an unknown name costs as much time as a wrong password; after repeated failures a
 // name is locked for a while; a login ends after 12 hours, or 30 minutes without use.
 //
@@ -30,6 +32,9 @@ const (
 	Supervisor = "supervisor" // 督察 watches, looks at recordings
 	Auditor    = "auditor"    // 审计 looks at everything, takes copies
 	Manager    = "manager"    // 设备管理员 keeps the equipment; does not see content
+	Approver   = "approver"   // 审批人 answers wishes to look; does not see content by that
+	Keeper     = "keeper"     // 档案员 keeps and hands over; sees content by approval only
+	Guest      = "guest"      // 当事人、代理人 sees what a grant names and nothing else
 )
 
 // Actions that are decided upon.
@@ -43,6 +48,18 @@ const (
 	Verify   = "verify"   // check it
 	Download = "download" // take one media file
 	Export   = "export"   // take a session
+	Copy     = "copy"     // take a session for a party, against a receipt
+	Ask      = "ask"      // state a purpose, ask for approval
+	Approve  = "approve"  // answer what others ask
+	Register = "register" // see who looked at what
+)
+
+// Approvals: who needs a grant to see or take what was said. A stated purpose makes a grant at once where
+// no approval is needed.
+const (
+	ApprovalRoles  = "roles"  // the role is enough
+	ApprovalOthers = "others" // auditors, and to look the session's own officers, state a purpose; everybody else needs approval
+	ApprovalAll    = "all"    // auditors state a purpose; everybody else needs approval
 )
 
 // Modes of [Options].
@@ -64,9 +81,11 @@ const (
 
 // User is somebody at the other end. The zero User is nobody.
 type User struct {
-	Name  string   // name of the login; "panel" for the touch panel without one, "sim" in ModeNone
-	Roles []string // as in the user file
-	Named bool     // a person logged in (or ModeNone): not just somebody at the panel
+	Name       string   // name of the login; "panel" for the touch panel without one, "sim" in ModeNone
+	Roles      []string // as in the user file
+	Named      bool     // a person logged in (or ModeNone): not just somebody at the panel
+	Body       string   // 统一社会信用代码 of the body the person belongs to; "": the room's own
+	Credential string   // 执法证号 of an officer, "" if none: whose sessions are the person's own
 }
 
 // Request is one wish to do something. Its fields are those of web.Request.
@@ -76,6 +95,9 @@ type Request struct {
 	Loopback bool       // came over loopback and not through a proxy: the touch panel
 	Action   string
 	Session  string   // id of the session concerned, "" if none
+	Body     string   // USCC of the body it belongs to; "": the room's own
+	Case     string   // its case number, "" if none
+	Officers []string // credentials, else names, of its officers
 	Flags    []string // its flags: "secret", "minor" narrow who may look
 	Running  bool     // it is the one being recorded now
 	Channel  string   // "" if the whole session
@@ -92,6 +114,8 @@ type Entry struct {
 	Channel string
 	Segment int64
 	Remote  string
+	Grant   *Grant // by which it was allowed; nil: by role alone
+	Ref     string // of the register's line: 32 hex digits that only who has the line can know
 }
 
 // Options of [Open].
@@ -104,10 +128,17 @@ type Options struct {
 	// disk until ctx ends. An error refuses the look. Called for watch, view, play, verify, download,
 	// export; for watch the session is "" when none runs.
 	Record func(ctx context.Context, e Entry) error
-	Log    *slog.Logger  // nil: none
-	Expiry time.Duration // 0: DefaultExpiry
-	Idle   time.Duration // 0: DefaultIdle
-	Again  time.Duration // 0: DefaultAgain
+	// Folder is where grants and the register are kept; it must exist. "": neither is kept, what needs a
+	// grant is refused, and entries are made without a line.
+	Folder   string
+	Body     string                   // USCC of the room's own body
+	Approval func(body string) string // by which rule a body's sessions are looked at; nil: [ApprovalRoles]
+	Now      func() time.Time         // wall time, for terms of grants; nil: time.Now
+	Changed  func(g Grant)            // a grant was asked for, answered or ended; MUST NOT block; nil: nobody
+	Log      *slog.Logger             // nil: none
+	Expiry   time.Duration            // 0: DefaultExpiry
+	Idle     time.Duration            // 0: DefaultIdle
+	Again    time.Duration            // 0: DefaultAgain
 }
 
 func (o *Options) valid() error {

@@ -72,7 +72,7 @@ func code(err error) string {
 
 func TestDecide(t *testing.T) {
 	panel, nobody := User{Name: "panel"}, User{}
-	named := func(roles ...string) User { return User{"x", roles, true} }
+	named := func(roles ...string) User { return User{Name: "x", Roles: roles, Named: true} }
 	all := []string{State, Operate, Watch, List, View, Play, Verify, Download, Export, "destroy"}
 	for _, tt := range []struct {
 		rule     string

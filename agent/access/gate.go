@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -29,7 +30,11 @@ type Access struct {
 	waiting atomic.Int64
 	nobody  password // what an unknown name is compared with
 
+	changing sync.Mutex // one change of grants at a time
+	writing  sync.Mutex // one line of the register at a time
+
 	mu       sync.Mutex
+	grants   []Grant // in the order they were asked for
 	users    map[string]user
 	stamp    time.Time // of the user file as read
 	size     int64
@@ -55,6 +60,7 @@ type look struct {
 	who, action, session, channel string
 	login                         [32]byte
 	segment                       int64
+	grant                         string
 }
 
 type entry struct {
@@ -75,6 +81,12 @@ func Open(o Options) (*Access, error) {
 	o.Expiry, o.Idle, o.Again = or(o.Expiry, DefaultExpiry), or(o.Idle, DefaultIdle), or(o.Again, DefaultAgain)
 	a := &Access{o: o, turn: make(chan struct{}, 1), users: map[string]user{}, failed: map[string]failure{},
 		logins: map[[32]byte]*login{}, looks: map[look]*entry{}}
+	if o.Folder != "" {
+		var err error
+		if a.grants, err = readGrants(o.Folder); err != nil {
+			o.Log.Error("grants set aside: what was granted must be asked for anew", "err", err)
+		}
+	}
 	if o.Mode == ModeNone {
 		return a, nil
 	}
@@ -237,7 +249,7 @@ func (a *Access) begin(name string) (string, User) {
 		delete(a.logins, oldest)
 	}
 	a.logins[sha256.Sum256([]byte(token))] = &login{name, a.users[name].Hash, now, now}
-	return token, User{name, slices.Clone(a.users[name].Roles), true}
+	return token, a.users[name].person()
 }
 
 // expire forgets logins that are over. The caller holds mu.
@@ -263,7 +275,7 @@ func (a *Access) Who(r Request) User {
 		if !r.Loopback {
 			return User{}
 		}
-		return User{simName, []string{Operator, Supervisor, Auditor, Manager}, true}
+		return User{Name: simName, Roles: []string{Operator, Supervisor, Auditor, Manager, Approver, Keeper}, Named: true}
 	}
 	if r.Token != "" {
 		if u, ok := a.named(r); ok {
@@ -293,21 +305,26 @@ func (a *Access) named(r Request) (User, bool) {
 	if r.Action != State {
 		l.used = now
 	}
-	return User{u.Name, slices.Clone(u.Roles), true}, true
+	return u.person(), true
+}
+
+func (u user) person() User {
+	return User{Name: u.Name, Roles: slices.Clone(u.Roles), Named: true, Body: u.Body, Credential: u.Credential}
 }
 
 // Enter finds out who asks, decides, and makes the entry where one is due. When it returns nil the
 // entry is durable and the first byte may be served. Errors are *Denied.
 func (a *Access) Enter(ctx context.Context, r Request) (User, error) {
 	u := a.Who(r)
-	if err := a.Decide(u, r); err != nil {
+	g, err := a.decide(u, r)
+	if err != nil {
 		a.o.Log.Warn("access denied", "who", u.Name, "action", r.Action, "session", r.Session, "why", err.(*Denied).Code)
 		return u, err
 	}
 	if !slices.Contains(onRecord, r.Action) {
 		return u, nil
 	}
-	if err := a.enter(ctx, u, r); err != nil {
+	if err := a.enter(ctx, u, r, g); err != nil {
 		a.o.Log.Error("access entry failed", "who", u.Name, "action", r.Action, "session", r.Session, "err", err)
 		return u, errEntry.with(err)
 	}
@@ -315,15 +332,27 @@ func (a *Access) Enter(ctx context.Context, r Request) (User, error) {
 }
 
 // enter makes the entry, or finds that this look has one; then it waits until that one is durable.
-func (a *Access) enter(ctx context.Context, u User, r Request) error {
+func (a *Access) enter(ctx context.Context, u User, r Request, g *Grant) error {
 	record := func() error {
+		l := Line{Who: u.Name, Roles: u.Roles, Action: r.Action, Session: r.Session, Body: cmp.Or(r.Body, a.o.Body), Case: r.Case,
+			Channel: r.Channel, Segment: r.Segment, Remote: r.Remote.String()}
+		if g != nil {
+			l.Grant, l.Purpose, l.Rule, l.By, l.For = g.ID, g.Purpose, g.Rule, g.By, g.For
+		}
+		ref, err := a.write(l)
+		if err != nil {
+			return err
+		}
 		return a.o.Record(ctx, Entry{Who: u.Name, Roles: u.Roles, Action: r.Action, Session: r.Session,
-			Running: r.Running, Channel: r.Channel, Segment: r.Segment, Remote: r.Remote.String()})
+			Running: r.Running, Channel: r.Channel, Segment: r.Segment, Remote: r.Remote.String(), Grant: g, Ref: ref})
 	}
 	if r.Action != View && r.Action != Play && r.Action != Watch { // a copy taken twice is two copies
 		return record()
 	}
-	k := look{u.Name, r.Action, r.Session, r.Channel, sha256.Sum256([]byte(r.Token + "\n" + r.Remote.String())), r.Segment}
+	k := look{u.Name, r.Action, r.Session, r.Channel, sha256.Sum256([]byte(r.Token + "\n" + r.Remote.String())), r.Segment, ""}
+	if g != nil {
+		k.grant = g.ID // another purpose is another look
+	}
 	for {
 		e, mine := a.look(k)
 		if mine {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -25,9 +27,11 @@ const (
 )
 
 type user struct {
-	Name  string   `json:"name"`
-	Roles []string `json:"roles"`
-	Hash  string   `json:"argon2id"`
+	Name       string   `json:"name"`
+	Roles      []string `json:"roles"`
+	Hash       string   `json:"argon2id"`
+	Body       string   `json:"body,omitempty"`
+	Credential string   `json:"credential,omitempty"`
 
 	password password
 }
@@ -37,11 +41,17 @@ type userFile struct {
 	Users []user `json:"users"`
 }
 
-// Add makes a user in file, or gives an existing one a new password and roles. Roles default to
-// operator. The password needs 8 characters or more. The folder of file must be there. When Add
-// returns nil the user is durable; a running agent knows the user within seconds. Two Adds
-// at the same time may lose one of them.
+// Add makes a user of the room's own body in file, see [AddUser].
 func Add(file, name, text string, roles ...string) error {
+	return AddUser(file, User{Name: name, Roles: roles}, text)
+}
+
+// AddUser makes a user in file, or gives an existing one a new password, roles, body and credential.
+// Roles default to operator. The password needs 8 characters or more. The folder of file must be there.
+// When AddUser returns nil the user is durable; a running agent knows the user within seconds. Two calls
+// at the same time may lose one of them.
+func AddUser(file string, person User, text string) error {
+	name, roles := person.Name, person.Roles
 	if err := checkName(name); err != nil {
 		return fmt.Errorf("access: user %q: %w", name, err)
 	}
@@ -56,14 +66,17 @@ func Add(file, name, text string, roles ...string) error {
 	}
 	for _, r := range roles {
 		if _, ok := may[r]; !ok {
-			return fmt.Errorf("access: user %q: role %q: use %s, %s, %s or %s", name, r, Operator, Supervisor, Auditor, Manager)
+			return fmt.Errorf("access: user %q: role %q: use one of %s", name, r, strings.Join(slices.Sorted(maps.Keys(may)), ", "))
 		}
+	}
+	if len(person.Body) > maxName || len(person.Credential) > maxName {
+		return fmt.Errorf("access: user %q: body and credential have at most %d bytes", name, maxName)
 	}
 	users, err := readUsers(file)
 	if err != nil {
 		return err
 	}
-	u := user{Name: name, Roles: roles, Hash: newPassword(text).String()}
+	u := user{Name: name, Roles: roles, Hash: newPassword(text).String(), Body: person.Body, Credential: person.Credential}
 	if i := slices.IndexFunc(users, func(u user) bool { return u.Name == name }); i >= 0 {
 		users[i] = u
 	} else {

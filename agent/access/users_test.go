@@ -22,7 +22,7 @@ func TestAdd(t *testing.T) {
 		{"again: new password, new roles", "wang", "87654321", []string{Supervisor}, ""},
 		{"a short password", "li", "1234567", nil, "take a longer one"},
 		{"a giant one", "li", strings.Repeat("x", 257), nil, "take a shorter one"},
-		{"an unknown role", "li", "12345678", []string{"root"}, "use operator"},
+		{"an unknown role", "li", "12345678", []string{"root"}, "use one of approver"},
 		{"no name", "", "12345678", nil, "1 to 64 bytes"},
 		{"a name with a space", "li si", "12345678", nil, "use letters"},
 		{"a name with a line break", "li\n", "12345678", nil, "use letters"},
