@@ -2,10 +2,10 @@
 // recording, or into the room, is on record first.
 //
 // It guarantees: one decision function, [Access.Decide], for pages, live view, playback, download
-// and export alike; nobody sees the sessions of another body but by a [Grant] for one of them, given by
+// and export alike; nobody sees the sessions of another body but by a [report.Grant] for one of them, given by
 // somebody who may; [Access.Enter] gives leave to a recording only after its line stands in the register
 // and Options.Record has returned, so the entry is durable before the first byte is served; a line of the
-// register is bound to the ledger by its digest (see [Line]); passwords are kept as Argon2id (RFC 9106)
+// register is bound to the ledger by its digest (see [report.Look]); passwords are kept as Argon2id (RFC 9106)
 // hashes only; an unknown name costs as much time as a wrong password; after repeated failures a
 // name is locked for a while; a login ends after 12 hours, or 30 minutes without use.
 //
@@ -24,6 +24,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"minglu/agent/report"
 )
 
 // Roles of the people of a room. They are strings because the office will send them as such.
@@ -114,8 +116,8 @@ type Entry struct {
 	Channel string
 	Segment int64
 	Remote  string
-	Grant   *Grant // by which it was allowed; nil: by role alone
-	Ref     string // of the register's line: 32 hex digits that only who has the line can know
+	Grant   *report.Grant // by which it was allowed; nil: by role alone
+	Ref     string        // of the register's line: 32 hex digits that only who has the line can know
 }
 
 // Options of [Open].
@@ -134,7 +136,7 @@ type Options struct {
 	Body     string                   // USCC of the room's own body
 	Approval func(body string) string // by which rule a body's sessions are looked at; nil: [ApprovalRoles]
 	Now      func() time.Time         // wall time, for terms of grants; nil: time.Now
-	Changed  func(g Grant)            // a grant was asked for, answered or ended; MUST NOT block; nil: nobody
+	Changed  func(g report.Grant)     // a grant was asked for, answered or ended; MUST NOT block; nil: nobody
 	Log      *slog.Logger             // nil: none
 	Expiry   time.Duration            // 0: DefaultExpiry
 	Idle     time.Duration            // 0: DefaultIdle

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"minglu/agent/report"
 )
 
 const (
@@ -34,10 +36,10 @@ var away = []string{Download, Export, Copy}
 // rules are what a decision stands on beside the person and the wish.
 type rules struct {
 	mode     string
-	body     string    // of users and sessions that name none
-	approval string    // of the session's body
-	grants   []Grant   // of the person
-	now      time.Time // for their terms
+	body     string         // of users and sessions that name none
+	approval string         // of the session's body
+	grants   []report.Grant // of the person
+	now      time.Time      // for their terms
 }
 
 // Decide says whether u may do r, and if not why: nil or a *Denied. It writes nothing.
@@ -51,7 +53,7 @@ func (a *Access) Decide(u User, r Request) error {
 	return err
 }
 
-func (a *Access) decide(u User, r Request) (*Grant, error) {
+func (a *Access) decide(u User, r Request) (*report.Grant, error) {
 	body := cmp.Or(r.Body, a.o.Body)
 	return decide(rules{mode: a.o.Mode, body: a.o.Body, approval: a.approval(body), grants: a.grantsOf(u), now: a.now()}, u, r)
 }
@@ -71,7 +73,7 @@ func (a *Access) now() time.Time {
 }
 
 // decide is the whole decision. The grant is the one that allows it, nil if none was needed.
-func decide(s rules, u User, r Request) (*Grant, error) {
+func decide(s rules, u User, r Request) (*report.Grant, error) {
 	if s.mode == ModeNone && !r.Loopback {
 		return nil, errLoopback.with(nil)
 	}
@@ -88,7 +90,7 @@ func decide(s rules, u User, r Request) (*Grant, error) {
 		return nil, nil
 	}
 	g, home := s.covering(r), s.home(u, r) || r.Session == ""
-	approved := g != nil && g.Rule == RuleApproved
+	approved := g != nil && g.Rule == report.RuleApproved
 	if !home && !approved && !s.invited(r) {
 		return nil, errElsewhere.with(nil)
 	}
@@ -128,7 +130,7 @@ func (s rules) home(u User, r Request) bool {
 func (s rules) invited(r Request) bool {
 	r.Action = View
 	g := s.covering(r)
-	return g != nil && g.Rule == RuleApproved
+	return g != nil && g.Rule == report.RuleApproved
 }
 
 func onlyGuest(u User) bool {
@@ -140,10 +142,10 @@ func flagged(r Request) bool {
 }
 
 // covering is a grant that allows r now, an approved one rather than a stated purpose.
-func (s rules) covering(r Request) *Grant {
-	var best *Grant
+func (s rules) covering(r Request) *report.Grant {
+	var best *report.Grant
 	for i := range s.grants {
-		if g := &s.grants[i]; g.Covers(r, s.now) && (best == nil || g.Rule == RuleApproved) {
+		if g := &s.grants[i]; covers(g, r, s.now) && (best == nil || g.Rule == report.RuleApproved) {
 			best = g
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"minglu/agent/report"
 )
 
 // Bounds of what is kept in memory.
@@ -34,7 +36,7 @@ type Access struct {
 	writing  sync.Mutex // one line of the register at a time
 
 	mu       sync.Mutex
-	grants   []Grant // in the order they were asked for
+	grants   []report.Grant // in the order they were asked for
 	users    map[string]user
 	stamp    time.Time // of the user file as read
 	size     int64
@@ -332,9 +334,9 @@ func (a *Access) Enter(ctx context.Context, r Request) (User, error) {
 }
 
 // enter makes the entry, or finds that this look has one; then it waits until that one is durable.
-func (a *Access) enter(ctx context.Context, u User, r Request, g *Grant) error {
+func (a *Access) enter(ctx context.Context, u User, r Request, g *report.Grant) error {
 	record := func() error {
-		l := Line{Who: u.Name, Roles: u.Roles, Action: r.Action, Session: r.Session, Body: cmp.Or(r.Body, a.o.Body), Case: r.Case,
+		l := report.Look{Who: u.Name, Roles: u.Roles, Action: r.Action, Session: r.Session, Body: cmp.Or(r.Body, a.o.Body), Case: r.Case,
 			Channel: r.Channel, Segment: r.Segment, Remote: r.Remote.String()}
 		if g != nil {
 			l.Grant, l.Purpose, l.Rule, l.By, l.For = g.ID, g.Purpose, g.Rule, g.By, g.For

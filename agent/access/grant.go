@@ -16,20 +16,7 @@ import (
 	"unicode/utf8"
 
 	"minglu/agent/durable"
-)
-
-// States of a [Grant].
-const (
-	Asked   = "asked"   // somebody must answer
-	Given   = "given"   // good within its term
-	Refused = "refused" // with Why
-	Ended   = "ended"   // taken back before its term was over
-)
-
-// Rules by which a [Grant] was given.
-const (
-	RuleOwn      = "own"      // the person's own session or office: the stated purpose is enough
-	RuleApproved = "approved" // somebody else said yes
+	"minglu/agent/report"
 )
 
 // Bounds of grants.
@@ -43,49 +30,12 @@ const (
 	keptEnded     = 30 * 24 * time.Hour  // a grant that is over stays on the page this long
 )
 
-// Grantable are the actions a [Grant] can be about.
+// Grantable are the actions a [report.Grant] can be about.
 var Grantable = []string{View, Play, Download, Export, Copy}
 
-// Party is somebody outside the bodies for whom a copy is made: the party, a lawyer, a court.
-type Party struct {
-	Name     string `json:"name"`
-	Capacity string `json:"capacity"` // 当事人, 代理律师, 法院 …
-	Document string `json:"document"` // kind and number of what they showed: 律师证 1401…
-}
-
-// Receipt is the party's word for a copy.
-type Receipt struct {
-	At     time.Time `json:"at"`
-	By     string    `json:"by"`     // who handed it over
-	Medium string    `json:"medium"` // 光盘 1 张, U 盘 …
-	Digest string    `json:"digest"` // SHA-256 of the manifest that was handed over, hex; of the first session if several
-	Signed string    `json:"signed"` // who signed the receipt on paper
-}
-
-// Grant is a wish to look, and what became of it. The newest state stands in the folder's grants.json; each
-// change is a line of the register, too.
-type Grant struct {
-	ID       string    `json:"id"`                // 16 hex digits
-	Session  string    `json:"session,omitempty"` // which session, or
-	Case     string    `json:"case,omitempty"`    // all sessions of this case of Body
-	Body     string    `json:"body,omitempty"`    // USCC of the sessions' body
-	Who      string    `json:"who"`               // name of the login
-	Do       []string  `json:"do"`                // of Grantable
-	Purpose  string    `json:"purpose"`
-	For      *Party    `json:"for,omitempty"` // of a copy
-	Asked    time.Time `json:"asked"`
-	State    string    `json:"state"`
-	Rule     string    `json:"rule,omitempty"` // of what is given
-	By       string    `json:"by,omitempty"`   // who answered; "office: NAME" from there
-	Answered time.Time `json:"answered,omitzero"`
-	Until    time.Time `json:"until,omitzero"` // end of the term
-	Why      string    `json:"why,omitempty"`  // of a refusal or an end
-	Receipt  *Receipt  `json:"receipt,omitempty"`
-}
-
-// Covers reports whether g allows r at a moment.
-func (g *Grant) Covers(r Request, now time.Time) bool {
-	if g.State != Given || !now.Before(g.Until) || now.Before(g.Answered.Add(-time.Hour)) { // an hour for a clock put right
+// covers reports whether g allows r at a moment.
+func covers(g *report.Grant, r Request, now time.Time) bool {
+	if g.State != report.GrantGiven || !now.Before(g.Until) || now.Before(g.Answered.Add(-time.Hour)) { // an hour for a clock put right
 		return false
 	}
 	if g.Session != "" && g.Session != r.Session || g.Session == "" && (g.Case == "" || g.Case != r.Case || g.Body != r.Body) {
@@ -101,8 +51,8 @@ func (g *Grant) Covers(r Request, now time.Time) bool {
 }
 
 type grantFile struct {
-	V      int     `json:"v"` // 1
-	Grants []Grant `json:"grants"`
+	V      int            `json:"v"` // 1
+	Grants []report.Grant `json:"grants"`
 }
 
 // Wish is what [Access.Ask] is asked for. Request says for which session; its Action is set here.
@@ -110,7 +60,7 @@ type Wish struct {
 	Request
 	Do      []string
 	Purpose string
-	For     *Party
+	For     *report.Party
 	Until   time.Time // zero: as long as the rule gives
 	Whole   bool      // all sessions of the session's case
 }
@@ -136,31 +86,31 @@ var (
 
 // Ask puts a wish on record. Where a stated purpose is enough the grant that comes back is given already,
 // else somebody with Approve must answer. It is durable when Ask returns nil. Errors are *Denied.
-func (a *Access) Ask(w Wish) (Grant, error) {
+func (a *Access) Ask(w Wish) (report.Grant, error) {
 	w.Action = Ask
 	u := a.Who(w.Request)
 	ask := w.Request
 	ask.Session = "" // the role decides here; whose session it is decides below
 	if _, err := a.decide(u, ask); err != nil {
-		return Grant{}, err
+		return report.Grant{}, err
 	}
 	if err := w.valid(); err != nil {
-		return Grant{}, errWish.with(err)
+		return report.Grant{}, errWish.with(err)
 	}
 	now := a.now()
-	g := Grant{ID: randomID(), Session: w.Session, Body: cmp.Or(w.Body, a.o.Body), Who: u.Name, Do: w.Do, Purpose: w.Purpose, For: w.For, Asked: now, State: Asked, Until: w.Until}
+	g := report.Grant{ID: randomID(), Session: w.Session, Body: cmp.Or(w.Body, a.o.Body), Who: u.Name, Do: w.Do, Purpose: w.Purpose, For: w.For, Asked: now, State: report.GrantAsked, Until: w.Until}
 	if w.Whole {
 		if w.Case == "" {
-			return Grant{}, errWish.with(errors.New("the session has no case"))
+			return report.Grant{}, errWish.with(errors.New("the session has no case"))
 		}
 		g.Session, g.Case = "", w.Case
 	}
 	s := rules{mode: a.o.Mode, body: a.o.Body, approval: a.approval(g.Body)}
 	if s.enough(u, w) {
-		g.State, g.Rule, g.By, g.Answered, g.Until = Given, RuleOwn, u.Name, now, now.Add(OwnTerm)
+		g.State, g.Rule, g.By, g.Answered, g.Until = report.GrantGiven, report.RuleOwn, u.Name, now, now.Add(OwnTerm)
 	}
-	return g, a.change(u, w.Remote.String(), func(all []Grant) ([]Grant, error) {
-		if open := slices.IndexFunc(all, func(o Grant) bool { return same(o, g, now) }); open >= 0 { // asked twice by a second touch
+	return g, a.change(u, w.Remote.String(), func(all []report.Grant) ([]report.Grant, error) {
+		if open := slices.IndexFunc(all, func(o report.Grant) bool { return same(o, g, now) }); open >= 0 { // asked twice by a second touch
 			g = all[open]
 			return all, nil
 		}
@@ -168,7 +118,7 @@ func (a *Access) Ask(w Wish) (Grant, error) {
 			return nil, errFull.with(nil)
 		}
 		return append(all, g), nil
-	}, &g, Asked)
+	}, &g, report.GrantAsked)
 }
 
 // enough reports whether a stated purpose makes the grant at once.
@@ -195,9 +145,9 @@ func (s rules) enough(u User, w Wish) bool {
 	return true
 }
 
-func same(o, g Grant, now time.Time) bool {
+func same(o, g report.Grant, now time.Time) bool {
 	return o.Who == g.Who && o.Session == g.Session && o.Case == g.Case && o.Purpose == g.Purpose && slices.Equal(o.Do, g.Do) &&
-		(o.State == Asked || o.State == Given && now.Before(o.Until)) && (o.For == nil) == (g.For == nil) && (o.For == nil || *o.For == *g.For)
+		(o.State == report.GrantAsked || o.State == report.GrantGiven && now.Before(o.Until)) && (o.For == nil) == (g.For == nil) && (o.For == nil || *o.For == *g.For)
 }
 
 func (w *Wish) valid() error {
@@ -229,35 +179,35 @@ func text(s string, least, most int) bool {
 
 // Answer gives or refuses what somebody else asked for. until is the end of the term, zero for
 // [DefaultTerm]; why is needed for a refusal. Errors are *Denied.
-func (a *Access) Answer(r Request, id string, give bool, until time.Time, why string) (Grant, error) {
+func (a *Access) Answer(r Request, id string, give bool, until time.Time, why string) (report.Grant, error) {
 	r.Action = Approve
 	u := a.Who(r)
 	if _, err := a.decide(u, r); err != nil {
-		return Grant{}, err
+		return report.Grant{}, err
 	}
 	if len(why) > maxPurpose || !utf8.ValidString(why) || !give && why == "" {
-		return Grant{}, errWhy.with(nil)
+		return report.Grant{}, errWhy.with(nil)
 	}
 	now := a.now()
-	var g Grant
-	state := Refused
+	var g report.Grant
+	state := report.GrantRefused
 	if give {
-		state = Given
+		state = report.GrantGiven
 	}
-	return g, a.change(u, r.Remote.String(), func(all []Grant) ([]Grant, error) {
+	return g, a.change(u, r.Remote.String(), func(all []report.Grant) ([]report.Grant, error) {
 		i := a.find(all, u, id)
 		switch {
 		case i < 0:
 			return nil, errNoGrant.with(nil)
 		case all[i].Who == u.Name:
 			return nil, errAnswer.with(nil)
-		case all[i].State != Asked:
+		case all[i].State != report.GrantAsked:
 			return nil, errAnswered.with(nil)
 		}
 		o := &all[i]
 		o.State, o.By, o.Answered, o.Why = state, u.Name, now, why
 		if give {
-			o.Rule = RuleApproved
+			o.Rule = report.RuleApproved
 			if end := until; !end.IsZero() {
 				o.Until = end
 			}
@@ -274,7 +224,7 @@ func (a *Access) Answer(r Request, id string, give bool, until time.Time, why st
 }
 
 // End takes a grant back: who has it, or who may approve. Errors are *Denied.
-func (a *Access) End(r Request, id, why string) (Grant, error) {
+func (a *Access) End(r Request, id, why string) (report.Grant, error) {
 	r.Action = Ask
 	u := a.Who(r)
 	approver := slices.Contains(u.Roles, Approver)
@@ -282,44 +232,44 @@ func (a *Access) End(r Request, id, why string) (Grant, error) {
 		r.Action = Approve
 	}
 	if _, err := a.decide(u, r); err != nil {
-		return Grant{}, err
+		return report.Grant{}, err
 	}
 	if !text(why, 1, maxPurpose) {
-		return Grant{}, errWhy.with(nil)
+		return report.Grant{}, errWhy.with(nil)
 	}
-	var g Grant
-	return g, a.change(u, r.Remote.String(), func(all []Grant) ([]Grant, error) {
+	var g report.Grant
+	return g, a.change(u, r.Remote.String(), func(all []report.Grant) ([]report.Grant, error) {
 		i := a.find(all, u, id)
 		if i < 0 || all[i].Who != u.Name && !approver {
 			return nil, errNoGrant.with(nil)
 		}
-		if all[i].State != Given && all[i].State != Asked {
+		if all[i].State != report.GrantGiven && all[i].State != report.GrantAsked {
 			return nil, errAnswered.with(nil)
 		}
-		all[i].State, all[i].Why = Ended, why
+		all[i].State, all[i].Why = report.GrantEnded, why
 		g = all[i]
 		return all, nil
-	}, &g, Ended)
+	}, &g, report.GrantEnded)
 }
 
 // Handed puts the receipt for a copy on record. Errors are *Denied.
-func (a *Access) Handed(r Request, id string, c Receipt) (Grant, error) {
+func (a *Access) Handed(r Request, id string, c report.Receipt) (report.Grant, error) {
 	r.Action, r.Session = Ask, "" // the grant itself says that it is about a copy
 	u := a.Who(r)
 	if _, err := a.decide(u, r); err != nil {
-		return Grant{}, err
+		return report.Grant{}, err
 	}
 	if !text(c.Medium, 1, 200) || !text(c.Signed, 1, 200) || len(c.Digest) > 64 {
-		return Grant{}, errReceipt.with(nil)
+		return report.Grant{}, errReceipt.with(nil)
 	}
 	c.At, c.By = a.now(), u.Name
-	var g Grant
-	return g, a.change(u, r.Remote.String(), func(all []Grant) ([]Grant, error) {
+	var g report.Grant
+	return g, a.change(u, r.Remote.String(), func(all []report.Grant) ([]report.Grant, error) {
 		i := a.find(all, u, id)
 		if i < 0 || all[i].Who != u.Name {
 			return nil, errNoGrant.with(nil)
 		}
-		if all[i].State != Given || all[i].For == nil || !slices.Contains(all[i].Do, Copy) {
+		if all[i].State != report.GrantGiven || all[i].For == nil || !slices.Contains(all[i].Do, Copy) {
 			return nil, errReceipt.with(nil)
 		}
 		if all[i].Receipt != nil {
@@ -333,10 +283,10 @@ func (a *Access) Handed(r Request, id string, c Receipt) (Grant, error) {
 
 // Grants are the wishes u may see, newest first: the own ones, and those about the own body for who
 // approves or audits.
-func (a *Access) Grants(u User) []Grant {
+func (a *Access) Grants(u User) []report.Grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var l []Grant
+	var l []report.Grant
 	for _, g := range slices.Backward(a.grants) {
 		if g.Who == u.Name || a.oversees(u, g) {
 			l = append(l, g)
@@ -345,21 +295,21 @@ func (a *Access) Grants(u User) []Grant {
 	return l
 }
 
-func (a *Access) oversees(u User, g Grant) bool {
+func (a *Access) oversees(u User, g report.Grant) bool {
 	return (slices.Contains(u.Roles, Approver) || slices.Contains(u.Roles, Auditor)) && cmp.Or(u.Body, a.o.Body) == g.Body
 }
 
-func (a *Access) find(all []Grant, u User, id string) int {
-	return slices.IndexFunc(all, func(g Grant) bool { return g.ID == id && (g.Who == u.Name || a.oversees(u, g)) })
+func (a *Access) find(all []report.Grant, u User, id string) int {
+	return slices.IndexFunc(all, func(g report.Grant) bool { return g.ID == id && (g.Who == u.Name || a.oversees(u, g)) })
 }
 
 // grantsOf are what a person was given.
-func (a *Access) grantsOf(u User) []Grant {
+func (a *Access) grantsOf(u User) []report.Grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var l []Grant
+	var l []report.Grant
 	for _, g := range a.grants {
-		if g.Who == u.Name && g.State == Given {
+		if g.Who == u.Name && g.State == report.GrantGiven {
 			l = append(l, g)
 		}
 	}
@@ -368,7 +318,7 @@ func (a *Access) grantsOf(u User) []Grant {
 
 // change lets f work on a copy of the grants, makes the outcome durable, puts a line into the register and
 // then lets it hold. One change at a time.
-func (a *Access) change(u User, remote string, f func(all []Grant) ([]Grant, error), g *Grant, what string) error {
+func (a *Access) change(u User, remote string, f func(all []report.Grant) ([]report.Grant, error), g *report.Grant, what string) error {
 	if a.o.Folder == "" {
 		return errEntry.with(errors.New("no folder for grants"))
 	}
@@ -382,7 +332,7 @@ func (a *Access) change(u User, remote string, f func(all []Grant) ([]Grant, err
 	if err != nil {
 		return err
 	}
-	if what == Asked && len(all) == before {
+	if what == report.GrantAsked && len(all) == before {
 		return nil // it stands there already
 	}
 	all = fresh(all, a.now())
@@ -391,7 +341,7 @@ func (a *Access) change(u User, remote string, f func(all []Grant) ([]Grant, err
 		return errFull.with(nil)
 	}
 	if err == nil {
-		_, err = a.write(Line{Who: u.Name, Roles: u.Roles, Action: "grant." + what, Session: g.Session, Body: g.Body, Case: g.Case, Remote: remote,
+		_, err = a.write(report.Look{Who: u.Name, Roles: u.Roles, Action: "grant." + what, Session: g.Session, Body: g.Body, Case: g.Case, Remote: remote,
 			Grant: g.ID, Purpose: g.Purpose, Rule: g.Rule, By: g.By, Why: g.Why, For: g.For, Receipt: g.Receipt, Do: g.Do, Until: g.Until})
 	}
 	if err == nil {
@@ -412,12 +362,12 @@ func (a *Access) change(u User, remote string, f func(all []Grant) ([]Grant, err
 }
 
 // fresh leaves out grants that have been over for long: the register keeps them.
-func fresh(all []Grant, now time.Time) []Grant {
-	return slices.DeleteFunc(all, func(g Grant) bool {
+func fresh(all []report.Grant, now time.Time) []report.Grant {
+	return slices.DeleteFunc(all, func(g report.Grant) bool {
 		switch g.State {
-		case Given:
+		case report.GrantGiven:
 			return now.Sub(g.Until) > keptEnded
-		case Refused, Ended:
+		case report.GrantRefused, report.GrantEnded:
 			return now.Sub(g.Asked) > keptEnded
 		}
 		return false
@@ -428,7 +378,7 @@ const grantsFile = "grants.json"
 
 // readGrants sets a file that cannot be read aside: nothing is granted then, and what was must be asked
 // for anew; the register has it all.
-func readGrants(folder string) (l []Grant, aside error) {
+func readGrants(folder string) (l []report.Grant, aside error) {
 	name := filepath.Join(folder, grantsFile)
 	b, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -442,7 +392,7 @@ func readGrants(folder string) (l []Grant, aside error) {
 	return nil, errors.Join(fmt.Errorf("access: %s: %w", name, err), os.Rename(name, name+".damaged"))
 }
 
-func parseGrants(b []byte) ([]Grant, error) {
+func parseGrants(b []byte) ([]report.Grant, error) {
 	if len(b) > maxGrantsFile {
 		return nil, fmt.Errorf("larger than %d bytes", maxGrantsFile)
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"minglu/agent/report"
 )
 
 var day = time.Date(2026, 11, 25, 9, 0, 0, 0, time.UTC)
@@ -20,10 +22,10 @@ var day = time.Date(2026, 11, 25, 9, 0, 0, 0, time.UTC)
 func TestDecideByBodyAndGrant(t *testing.T) {
 	named := func(body string, roles ...string) User { return User{Name: "x", Roles: roles, Named: true, Body: body} }
 	officer := User{Name: "x", Roles: []string{Operator}, Named: true, Credential: "001"}
-	given := func(rule string, do ...string) []Grant {
-		return []Grant{{ID: "g", Session: "S", Who: "x", Do: do, State: Given, Rule: rule, Answered: day, Until: day.Add(time.Hour)}}
+	given := func(rule string, do ...string) []report.Grant {
+		return []report.Grant{{ID: "g", Session: "S", Who: "x", Do: do, State: report.GrantGiven, Rule: rule, Answered: day, Until: day.Add(time.Hour)}}
 	}
-	change := func(g []Grant, f func(g *Grant)) []Grant { f(&g[0]); return g }
+	change := func(g []report.Grant, f func(g *report.Grant)) []report.Grant { f(&g[0]); return g }
 	all := []string{List, View, Play, Verify, Download, Export, Copy, Watch}
 	secret := []string{"secret"}
 	for _, tt := range []struct {
@@ -32,7 +34,7 @@ func TestDecideByBodyAndGrant(t *testing.T) {
 		u        User
 		body     string // of the session; the room's own is B
 		flags    []string
-		grants   []Grant
+		grants   []report.Grant
 		want     string // allowed
 		why      string // codes of the others, by action or for all
 	}{
@@ -41,26 +43,26 @@ func TestDecideByBodyAndGrant(t *testing.T) {
 		{"to auditors as well", ApprovalRoles, named("", Auditor), "C", nil, nil, "", "not-found"},
 		{"whose own body it is may", ApprovalRoles, named("C", Operator), "C", nil, nil, "list view play verify download export copy watch", ""},
 		{"and does not see the room's", ApprovalRoles, named("C", Auditor), "B", nil, nil, "", "not-found"},
-		{"an approval opens one session of another body, for what it names", ApprovalRoles, named("C", Operator), "B", nil, given(RuleApproved, Play), "list view play verify", "approval download export copy watch=approval"},
-		{"a purpose stated does not", ApprovalRoles, named("C", Operator), "B", nil, given(RuleOwn, Play), "", "not-found"},
+		{"an approval opens one session of another body, for what it names", ApprovalRoles, named("C", Operator), "B", nil, given(report.RuleApproved, Play), "list view play verify", "approval download export copy watch=approval"},
+		{"a purpose stated does not", ApprovalRoles, named("C", Operator), "B", nil, given(report.RuleOwn, Play), "", "not-found"},
 		{"an officer states a purpose", ApprovalOthers, officer, "B", nil, nil, "list view verify watch", "play=purpose download=approval export=approval copy=approval"},
-		{"and looks by it", ApprovalOthers, officer, "B", nil, given(RuleOwn, Play), "list view verify play watch", "download=approval export=approval copy=approval"},
+		{"and looks by it", ApprovalOthers, officer, "B", nil, given(report.RuleOwn, Play), "list view verify play watch", "download=approval export=approval copy=approval"},
 		{"who was not there needs approval", ApprovalOthers, named("", Operator), "B", nil, nil, "list view verify watch", "play=approval download=approval export=approval copy=approval"},
-		{"with it, what it names", ApprovalOthers, named("", Operator), "B", nil, given(RuleApproved, Play, Export), "list view verify watch play export", "download=approval copy=approval"},
-		{"where all looks need approval, officers too", ApprovalAll, officer, "B", nil, given(RuleOwn, Play), "list view verify watch", "play=approval download=approval export=approval copy=approval"},
+		{"with it, what it names", ApprovalOthers, named("", Operator), "B", nil, given(report.RuleApproved, Play, Export), "list view verify watch play export", "download=approval copy=approval"},
+		{"where all looks need approval, officers too", ApprovalAll, officer, "B", nil, given(report.RuleOwn, Play), "list view verify watch", "play=approval download=approval export=approval copy=approval"},
 		{"auditors state a purpose", ApprovalAll, named("", Auditor), "B", nil, nil, "list view verify watch", "play=purpose download=purpose export=purpose copy=purpose"},
-		{"and may then do what it names", ApprovalAll, named("", Auditor), "B", nil, given(RuleOwn, Play, Copy), "list view verify watch play copy", "download=purpose export=purpose"},
+		{"and may then do what it names", ApprovalAll, named("", Auditor), "B", nil, given(report.RuleOwn, Play, Copy), "list view verify watch play copy", "download=purpose export=purpose"},
 		{"secret content opens to auditors", ApprovalRoles, named("", Auditor), "B", secret, nil, "list view play verify download export copy watch", ""},
-		{"and by approval", ApprovalRoles, named("", Operator), "B", secret, given(RuleApproved, Play), "list view verify play", "flagged"},
-		{"not by a purpose", ApprovalOthers, officer, "B", secret, given(RuleOwn, Play), "list view verify", "flagged"},
+		{"and by approval", ApprovalRoles, named("", Operator), "B", secret, given(report.RuleApproved, Play), "list view verify play", "flagged"},
+		{"not by a purpose", ApprovalOthers, officer, "B", secret, given(report.RuleOwn, Play), "list view verify", "flagged"},
 		{"a guest sees nothing by the role", ApprovalRoles, named("", Guest), "B", nil, nil, "", "watch=role download=role export=role not-found"},
-		{"a guest sees what was granted", ApprovalAll, named("", Guest), "B", nil, given(RuleApproved, Play), "list view verify play", "copy=approval watch=role download=role export=role"},
-		{"a grant ends", ApprovalAll, named("", Keeper), "B", nil, change(given(RuleApproved, Play), func(g *Grant) { g.Until = day }), "list view verify", "watch=role approval"},
-		{"a grant for another session is none", ApprovalAll, named("", Keeper), "B", nil, change(given(RuleApproved, Play), func(g *Grant) { g.Session = "T" }), "list view verify", "watch=role approval"},
-		{"what is asked is not given", ApprovalAll, named("", Keeper), "B", nil, change(given(RuleApproved, Play), func(g *Grant) { g.State = Asked }), "list view verify", "watch=role approval"},
-		{"a grant for the case opens its sessions", ApprovalAll, named("", Keeper), "B", nil, change(given(RuleApproved, Play), func(g *Grant) { g.Session, g.Case, g.Body = "", "12", "B" }), "list view verify play", "watch=role approval"},
-		{"not those of the same number of another body", ApprovalAll, named("C", Keeper), "C", nil, change(given(RuleApproved, Play), func(g *Grant) { g.Session, g.Case, g.Body = "", "12", "B" }), "list view verify", "watch=role approval"},
-		{"a grant from a clock far ahead waits", ApprovalAll, named("", Keeper), "B", nil, change(given(RuleApproved, Play), func(g *Grant) { g.Answered = day.Add(2 * time.Hour); g.Until = day.Add(3 * time.Hour) }), "list view verify", "watch=role approval"},
+		{"a guest sees what was granted", ApprovalAll, named("", Guest), "B", nil, given(report.RuleApproved, Play), "list view verify play", "copy=approval watch=role download=role export=role"},
+		{"a grant ends", ApprovalAll, named("", Keeper), "B", nil, change(given(report.RuleApproved, Play), func(g *report.Grant) { g.Until = day }), "list view verify", "watch=role approval"},
+		{"a grant for another session is none", ApprovalAll, named("", Keeper), "B", nil, change(given(report.RuleApproved, Play), func(g *report.Grant) { g.Session = "T" }), "list view verify", "watch=role approval"},
+		{"what is asked is not given", ApprovalAll, named("", Keeper), "B", nil, change(given(report.RuleApproved, Play), func(g *report.Grant) { g.State = report.GrantAsked }), "list view verify", "watch=role approval"},
+		{"a grant for the case opens its sessions", ApprovalAll, named("", Keeper), "B", nil, change(given(report.RuleApproved, Play), func(g *report.Grant) { g.Session, g.Case, g.Body = "", "12", "B" }), "list view verify play", "watch=role approval"},
+		{"not those of the same number of another body", ApprovalAll, named("C", Keeper), "C", nil, change(given(report.RuleApproved, Play), func(g *report.Grant) { g.Session, g.Case, g.Body = "", "12", "B" }), "list view verify", "watch=role approval"},
+		{"a grant from a clock far ahead waits", ApprovalAll, named("", Keeper), "B", nil, change(given(report.RuleApproved, Play), func(g *report.Grant) { g.Answered = day.Add(2 * time.Hour); g.Until = day.Add(3 * time.Hour) }), "list view verify", "watch=role approval"},
 		{"an approver sees no content by that", ApprovalRoles, named("", Approver), "B", nil, nil, "list view verify", "role"},
 	} {
 		for _, action := range all {
@@ -133,9 +135,9 @@ func as(token, action string) Request {
 func TestCopyForAParty(t *testing.T) {
 	r := newArchive(t, ApprovalOthers)
 	li, zhao, shen, qian := r.login(t, "li"), r.login(t, "zhao"), r.login(t, "shen"), r.login(t, "qian")
-	lawyer := &Party{"张律师", "代理律师", "律师证 14010001"}
+	lawyer := &report.Party{Name: "张律师", Capacity: "代理律师", Document: "律师证 14010001"}
 	g, err := r.Ask(Wish{Request: as(li, ""), Do: []string{Copy}, Purpose: "当事人委托律师复制", For: lawyer})
-	if err != nil || g.State != Asked || g.Who != "li" {
+	if err != nil || g.State != report.GrantAsked || g.Who != "li" {
 		t.Fatalf("Ask = %+v, %v; want it to wait", g, err)
 	}
 	if again, err := r.Ask(Wish{Request: as(li, ""), Do: []string{Copy}, Purpose: "当事人委托律师复制", For: lawyer}); err != nil || again.ID != g.ID {
@@ -166,13 +168,13 @@ func TestCopyForAParty(t *testing.T) {
 	if _, err := r.Answer(as(zhao, ""), g.ID, false, time.Time{}, "doch nicht"); code(err) != "answered" {
 		t.Errorf("answered twice: %v", err)
 	}
-	if _, err := r.Handed(as(zhao, ""), g.ID, Receipt{Medium: "光盘", Signed: "x"}); code(err) != "not-found" {
+	if _, err := r.Handed(as(zhao, ""), g.ID, report.Receipt{Medium: "光盘", Signed: "x"}); code(err) != "not-found" {
 		t.Errorf("somebody else hands the copy over: %v", err)
 	}
 	if _, err := r.Enter(t.Context(), as(li, Copy)); err != nil {
 		t.Errorf("the copy: %v", err)
 	}
-	if _, err := r.Handed(as(li, ""), g.ID, Receipt{Medium: "光盘 1 张", Signed: "张律师"}); err != nil {
+	if _, err := r.Handed(as(li, ""), g.ID, report.Receipt{Medium: "光盘 1 张", Signed: "张律师"}); err != nil {
 		t.Errorf("the receipt: %v", err)
 	}
 	r.open(t, ApprovalOthers) // the agent starts again: grants hold, logins do not
@@ -193,7 +195,7 @@ func TestCopyForAParty(t *testing.T) {
 	if got := strings.Join(did, ", "); err != nil || more || got != want {
 		t.Errorf("the register: %q, %v, %v; want %q", got, more, err, want)
 	}
-	copied := lines[slices.IndexFunc(lines, func(l Line) bool { return l.Action == Copy })]
+	copied := lines[slices.IndexFunc(lines, func(l report.Look) bool { return l.Action == Copy })]
 	if copied.Purpose != "当事人委托律师复制" || copied.By != "zhao" || copied.For == nil || copied.For.Name != "张律师" || !slices.Contains(r.refs, copied.Ref) {
 		t.Errorf("the copy's line = %+v; want purpose, approval, party, and the ref of the ledger's entry", copied)
 	}
@@ -214,11 +216,11 @@ func TestAPurposeIsEnough(t *testing.T) {
 		do    []string
 		want  string
 	}{
-		{"to the session's officer for looking", wang, []string{View, Play}, Given},
-		{"not for taking", wang, []string{Play, Download}, Asked},
-		{"to an auditor for taking too", shen, []string{Download, Export}, Given},
-		{"not to who was not there", li, []string{Play}, Asked},
-		{"not to a guest", lawyer, []string{Play}, Asked},
+		{"to the session's officer for looking", wang, []string{View, Play}, report.GrantGiven},
+		{"not for taking", wang, []string{Play, Download}, report.GrantAsked},
+		{"to an auditor for taking too", shen, []string{Download, Export}, report.GrantGiven},
+		{"not to who was not there", li, []string{Play}, report.GrantAsked},
+		{"not to a guest", lawyer, []string{Play}, report.GrantAsked},
 		{"not to an auditor for what the role cannot", shen, []string{"operate"}, "wish"},
 	} {
 		g, err := r.Ask(Wish{Request: as(tt.token, ""), Do: tt.do, Purpose: "案件复核"})

@@ -20,38 +20,8 @@ import (
 	"time"
 
 	"minglu/agent/durable"
+	"minglu/agent/report"
 )
-
-// Line is one line of the register: who looked at what, why, by whose leave; or what became of a wish.
-//
-// The register is a file of JSON lines for each year, appended to and never changed. The ledger's entry
-// names the first 16 bytes of the SHA-256 of the line without its newline, so that nobody can change,
-// take out or add a line later without the ledger showing it, while the ledger itself tells nothing: the
-// line holds a random salt.
-type Line struct {
-	At      time.Time `json:"at"`
-	Who     string    `json:"who"`
-	Roles   []string  `json:"roles,omitempty"`
-	Action  string    `json:"action"` // of Request, or "grant." and what became of one
-	Session string    `json:"session,omitempty"`
-	Body    string    `json:"body,omitempty"` // USCC
-	Case    string    `json:"case,omitempty"`
-	Channel string    `json:"channel,omitempty"`
-	Segment int64     `json:"segment,omitempty"`
-	Remote  string    `json:"remote,omitempty"`
-	Grant   string    `json:"grant,omitempty"` // its id
-	Purpose string    `json:"purpose,omitempty"`
-	Rule    string    `json:"rule,omitempty"`
-	By      string    `json:"by,omitempty"` // who gave it
-	Why     string    `json:"why,omitempty"`
-	Do      []string  `json:"do,omitempty"`
-	Until   time.Time `json:"until,omitzero"`
-	For     *Party    `json:"for,omitempty"`
-	Receipt *Receipt  `json:"receipt,omitempty"`
-	Salt    string    `json:"salt"` // 32 hex digits
-
-	Ref string `json:"-"` // what the ledger names it by; set when read
-}
 
 // Bounds of the register.
 const (
@@ -64,7 +34,7 @@ const (
 var yearFile = regexp.MustCompile(`^[0-9]{4}\.jsonl$`)
 
 // write makes a line durable and returns what the ledger is to name it by. The caller holds no lock.
-func (a *Access) write(l Line) (ref string, err error) {
+func (a *Access) write(l report.Look) (ref string, err error) {
 	if a.o.Folder == "" {
 		b := make([]byte, 16)
 		rand.Read(b)
@@ -127,7 +97,7 @@ type Query struct {
 	Looks              bool      // only looks, not what became of wishes
 }
 
-func (q Query) takes(l *Line, raw []byte) bool {
+func (q Query) takes(l *report.Look, raw []byte) bool {
 	return (q.From.IsZero() || !l.At.Before(q.From)) && (q.Until.IsZero() || l.At.Before(q.Until)) &&
 		(q.Who == "" || q.Who == l.Who) && (q.Session == "" || q.Session == l.Session) && (q.Body == "" || q.Body == l.Body) &&
 		(q.Case == "" || q.Case == l.Case) && (!q.Looks || !strings.HasPrefix(l.Action, "grant.")) &&
@@ -137,7 +107,7 @@ func (q Query) takes(l *Line, raw []byte) bool {
 // Find gives lines of the register that u may see, newest first, at most limit (1 to [MaxFound]) of them;
 // more says that there are others. Who does not oversee a body sees nothing of it. It reads files and
 // holds no lock.
-func (a *Access) Find(ctx context.Context, u User, q Query, limit int) (found []Line, more bool, err error) {
+func (a *Access) Find(ctx context.Context, u User, q Query, limit int) (found []report.Look, more bool, err error) {
 	if _, err := a.decide(u, Request{Action: Register}); err != nil {
 		return nil, false, err
 	}
@@ -153,7 +123,7 @@ func (a *Access) Find(ctx context.Context, u User, q Query, limit int) (found []
 	return find(ctx, a.o.Folder, q, min(max(limit, 1), MaxFound))
 }
 
-func find(ctx context.Context, folder string, q Query, limit int) (found []Line, more bool, err error) {
+func find(ctx context.Context, folder string, q Query, limit int) (found []report.Look, more bool, err error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, false, fmt.Errorf("access: register: %w", err)
@@ -179,13 +149,13 @@ func find(ctx context.Context, folder string, q Query, limit int) (found []Line,
 
 // readYear gives the last limit lines of a file that q takes, in their order. What cannot be read as a line
 // is passed over: the ledger tells that it is missing.
-func readYear(ctx context.Context, name string, q Query, limit int) ([]Line, error) {
+func readYear(ctx context.Context, name string, q Query, limit int) ([]report.Look, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("access: register: %w", err)
 	}
 	defer f.Close()
-	var found []Line
+	var found []report.Look
 	s := bufio.NewScanner(io.LimitReader(f, maxRegister))
 	s.Buffer(make([]byte, 0, 4096), maxLine)
 	for s.Scan() {
@@ -206,7 +176,7 @@ func readYear(ctx context.Context, name string, q Query, limit int) ([]Line, err
 	return found[max(0, len(found)-limit):], nil
 }
 
-func parseLine(b []byte) (l Line, err error) {
+func parseLine(b []byte) (l report.Look, err error) {
 	if len(b) > maxLine {
 		return l, errors.New("too long")
 	}
