@@ -94,6 +94,7 @@ type usage struct{ goroutines, descriptors, memory float64 }
 type trouble struct {
 	name  string
 	thing string
+	disk  string // the disk it is about: a disk has one trouble at a time, one that failed cannot hang as well
 	begin func() (end func())
 }
 
@@ -105,27 +106,27 @@ func (c *chaos) troubles() []trouble {
 		}
 	}
 	all := []trouble{
-		{"black", "front", onOff("black?channel=front")},
-		{"frozen", "front", onOff("frozen?channel=front")},
-		{"covered", "front", onOff("covered?channel=front")},
-		{"no frames", "front", onOff("no-frames?channel=front")},
-		{"simulated camera gone", "front", onOff("gone?channel=front")},
-		{"silence", "voice", onOff("silence?channel=voice")},
-		{"clipping", "voice", onOff("clipping?channel=voice")},
-		{"microphone gone", "voice", onOff("gone?channel=voice")},
-		{"clock step", "clock", func() func() {
+		{"black", "front", "", onOff("black?channel=front")},
+		{"frozen", "front", "", onOff("frozen?channel=front")},
+		{"covered", "front", "", onOff("covered?channel=front")},
+		{"no frames", "front", "", onOff("no-frames?channel=front")},
+		{"simulated camera gone", "front", "", onOff("gone?channel=front")},
+		{"silence", "voice", "", onOff("silence?channel=voice")},
+		{"clipping", "voice", "", onOff("clipping?channel=voice")},
+		{"microphone gone", "voice", "", onOff("gone?channel=voice")},
+		{"clock step", "clock", "", func() func() {
 			step := time.Duration(c.rand.Int64N(int64(8*time.Second))) - 4*time.Second
 			c.ask("/sim/fault/clock-step?by=" + step.String())
 			return func() {}
 		}},
-		{"office killed", "office", func() func() { c.office.Kill(); return c.office.Restart }},
-		{"office stopped", "office", func() func() { c.office.Stop(); return c.office.Restart }},
-		{"office hangs", "office", func() func() {
+		{"office killed", "office", "", func() func() { c.office.Kill(); return c.office.Restart }},
+		{"office stopped", "office", "", func() func() { c.office.Stop(); return c.office.Restart }},
+		{"office hangs", "office", "", func() func() {
 			_ = c.office.p.cmd.Process.Signal(syscall.SIGSTOP)
 			return func() { _ = c.office.p.cmd.Process.Signal(syscall.SIGCONT) }
 		}},
-		{"agent killed", "agent", func() func() { c.ended(c.Kill); return func() {} }},
-		{"agent restarted", "agent", func() func() {
+		{"agent killed", "agent", "", func() func() { c.ended(c.Kill); return func() {} }},
+		{"agent restarted", "agent", "", func() func() {
 			c.ended(func() {
 				if code := c.Agent.Stop(); code != 0 {
 					c.t.Errorf("the agent exits %d after SIGTERM", code)
@@ -133,25 +134,25 @@ func (c *chaos) troubles() []trouble {
 			})
 			return func() {}
 		}},
-		{"session ends", "session", func() func() {
+		{"session ends", "session", "", func() func() {
 			c.try("POST", "/session/stop", `{"reason":"test"}`)
 			return c.begin
 		}},
-		{"pause", "session", func() func() {
+		{"pause", "session", "", func() func() {
 			c.try("POST", "/session/pause", `{"reason":"休庭"}`)
 			return func() { c.try("POST", "/session/resume", "{}") }
 		}},
-		{"hung viewer of the page", "viewer", func() func() { return c.hang("/api/v1/events") }},
-		{"hung viewer of a list", "viewer2", func() func() { return c.hang("/api/v1/sessions?limit=100") }},
+		{"hung viewer of the page", "viewer", "", func() func() { return c.hang("/api/v1/events") }},
+		{"hung viewer of a list", "viewer2", "", func() func() { return c.hang("/api/v1/sessions?limit=100") }},
 	}
 	for i := range c.cameras {
 		path := fmt.Sprintf("cam%d", i+1)
 		all = append(all,
-			trouble{"camera gone", path, func() func() {
+			trouble{"camera gone", path, "", func() func() {
 				c.cameras[i].Kill()
 				return func() { c.cameras[i] = c.relay.Publish(path, c.streams[i]) }
 			}},
-			trouble{"camera stands still", path, func() func() {
+			trouble{"camera stands still", path, "", func() func() {
 				c.cameras[i].signal(c.t, syscall.SIGSTOP)
 				return func() { c.cameras[i].signal(c.t, syscall.SIGCONT) }
 			}})
@@ -163,14 +164,14 @@ func (c *chaos) troubles() []trouble {
 			thing = d.Dir
 		}
 		all = append(all,
-			trouble{"disk full", thing, func() func() {
+			trouble{"disk full", thing, d.Dir, func() func() {
 				ballast, err := d.Brim()
 				if err != nil {
 					c.t.Errorf("disk %d: %v", i, err)
 				}
 				return func() { removeFile(c.t, ballast) }
 			}},
-			trouble{"disk unplugged", thing, func() func() {
+			trouble{"disk unplugged", thing, d.Dir, func() func() {
 				spare := d.Dir + ".spare"
 				if err := errors.Join(os.MkdirAll(spare, 0o755), syscall.Mount(d.Dir, spare, "", syscall.MS_BIND, ""), d.Detach()); err != nil {
 					c.t.Errorf("disk %d: %v", i, err)
@@ -181,7 +182,7 @@ func (c *chaos) troubles() []trouble {
 					}
 				}
 			}},
-			trouble{"disk hangs", thing, func() func() {
+			trouble{"disk hangs", thing, d.Dir, func() func() {
 				thaw, err := d.Freeze()
 				if err != nil {
 					c.t.Errorf("disk %d: %v", i, err)
@@ -189,7 +190,7 @@ func (c *chaos) troubles() []trouble {
 				}
 				return thaw
 			}},
-			trouble{"disk fails", thing, func() func() {
+			trouble{"disk fails", thing, d.Dir, func() func() {
 				ok, err := d.Fail()
 				if err != nil {
 					c.t.Errorf("disk %d: %v", i, err)
@@ -241,7 +242,9 @@ func (c *chaos) storm(length time.Duration) {
 		all := c.troubles()
 		x := all[c.rand.IntN(len(all))]
 		// A board that is killed while its only disk hangs is another story than both.
-		held := slices.ContainsFunc(now, func(s standing) bool { return s.thing == x.thing || x.thing == "agent" && s.name == "disk hangs" })
+		held := slices.ContainsFunc(now, func(s standing) bool {
+			return s.thing == x.thing || s.disk != "" && s.disk == x.disk || x.thing == "agent" && s.name == "disk hangs"
+		})
 		if !held && (x.thing != "agent" || c.rand.IntN(3) == 0) {
 			c.counts[x.name]++
 			now = append(now, standing{x, time.Now().Add(time.Duration(c.rand.Int64N(int64(chaosFault)))), x.begin()})
