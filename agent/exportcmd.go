@@ -42,7 +42,11 @@ func (o *offline) export(ctx context.Context, session, to, who string, stdout, s
 	if _, err := os.Lstat(filepath.Join(to, session)); err == nil {
 		return exitUsage, fmt.Errorf("%s: %w", filepath.Join(to, session), export.ErrExists)
 	}
-	ref := randomHex(16)
+	row := store.FromFolder(s.disks(), session)
+	ref, err := registerExport(o.cfg.State, cmp.Or(row.Body.USCC, o.cfg.Body.USCC), row.Case, session, who, to)
+	if err != nil {
+		return exitFailed, err
+	}
 	if err := o.append(evidence.AccessRef{Session: session, Ref: ref}); err != nil { // before the first byte
 		return exitFailed, err
 	}
@@ -61,7 +65,6 @@ func (o *offline) export(ctx context.Context, session, to, who string, stdout, s
 	if more["proofs/verification.json"], err = json.MarshalIndent(verdict, "", "  "); err != nil {
 		return exitFailed, err
 	}
-	row := store.FromFolder(s.disks(), session)
 	bag, err := export.Write(ctx, export.Options{
 		Session: session, From: from, To: to, More: more, Progress: exportLine(stderr),
 		Info: [][2]string{

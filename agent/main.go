@@ -90,9 +90,11 @@ type commands struct {
 	} `cmd:"" help:"打印带注释的配置示例 · print an example configuration"`
 	User struct {
 		Add struct {
-			Name   string   `arg:"" help:"login name"`
-			Config string   `required:"" placeholder:"FILE" help:"agent.yaml"`
-			Role   []string `default:"operator" enum:"operator,supervisor,auditor,manager" help:"operator, supervisor, auditor or manager"`
+			Name       string   `arg:"" help:"login name"`
+			Config     string   `required:"" placeholder:"FILE" help:"agent.yaml"`
+			Role       []string `default:"operator" enum:"operator,supervisor,auditor,manager,approver,keeper,guest" help:"operator 操作员, supervisor 督察, auditor 审计, manager 设备管理员, approver 审批人, keeper 档案员, guest 当事人/代理人"`
+			Body       string   `placeholder:"USCC" help:"单位的统一社会信用代码（默认本室单位）· body the person belongs to (default: the room's own)"`
+			Credential string   `placeholder:"NUMBER" help:"执法证号：本人承办的会话以此识别 · enforcement credential, by which own sessions are known"`
 		} `cmd:"" help:"新建用户或改口令（口令由标准输入读入）· make a user or change a password (read from standard input)"`
 	} `cmd:"" help:"本机用户 · users of this room"`
 	Version struct{} `cmd:"" help:"版本 · version"`
@@ -258,7 +260,8 @@ func (c *commands) userAdd(stdin io.Reader, stdout, stderr io.Writer) int {
 		err = os.MkdirAll(cfg.State, 0o700)
 	}
 	if err == nil {
-		err = access.Add(filepath.Join(cfg.State, usersFile), c.User.Add.Name, password, c.User.Add.Role...)
+		add := c.User.Add
+		err = access.AddUser(filepath.Join(cfg.State, usersFile), access.User{Name: add.Name, Roles: add.Role, Body: add.Body, Credential: add.Credential}, password)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "minglu-agent:", err)

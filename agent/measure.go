@@ -101,6 +101,7 @@ func (a *agent) healthFacts() health.Facts {
 	f.Session = a.sessionFact(now)
 	left := a.identity().Cert.NotAfter.Sub(now.T).Hours() / 24
 	f.CertDaysLeft = &left
+	f.Unexplained = a.unexplained()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f.Climate = a.climate

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -13,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"minglu/agent/access"
 	"minglu/agent/capture"
 	"minglu/agent/clock"
 	"minglu/agent/config"
@@ -102,9 +99,13 @@ type agent struct {
 	lampAt   time.Duration       // uptime at which the lamp last changed …
 	lampFor  time.Duration       // … and the trigger it followed
 	climate  *health.ClimateFact
-	rate     int64          // bit/s of all channels when they last delivered
-	records  facts          // what past sessions have shown
-	wg       sync.WaitGroup // seals and other work that Run waits for
+	looks    struct { // without a purpose, of the last month
+		n  *int
+		at time.Duration // uptime of the count
+	}
+	rate    int64          // bit/s of all channels when they last delivered
+	records facts          // what past sessions have shown
+	wg      sync.WaitGroup // seals and other work that Run waits for
 }
 
 // open makes all parts in order of need, on the file system under, nil for the real one. Nothing runs before Run. What was opened is closed again on error.
@@ -217,12 +218,11 @@ func (a *agent) openState() (err error) {
 }
 
 func (a *agent) openWeb() (err error) {
-	gate, err := access.Open(access.Options{
-		File: filepath.Join(a.cfg.State, usersFile), Mode: a.cfg.Web.Auth, Board: a.cfg.Board, Uptime: clock.Uptime, Record: a.recordAccess, Log: a.log})
+	gate, err := a.openAccess()
 	if err != nil {
-		return &usageError{err}
+		return err
 	}
-	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Log: a.log,
+	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Grants: webGrants{gate, a.sessions()}, Log: a.log,
 		Health: a.reportHealth, Compliance: a.reportCompliance, Live: a.live.Handler("/whep/"), WatchIdle: a.cfg.Live.Idle, Writes: a.layer.Stats}
 	if a.uplink != nil {
 		o.Outbox = func() int64 { return int64(a.uplink.Status().Waiting) }
@@ -331,23 +331,6 @@ func (a *agent) syncLedger(disk string) error {
 		a.loop.Fault("disk.foreign", a.diskName(disk), true)
 	}
 	return err
-}
-
-// recordAccess makes a look at a recording durable before it begins: in the running session's own log
-// while it is recorded, and always as an entry of the device ledger. A look into the idle room names
-// no session.
-func (a *agent) recordAccess(ctx context.Context, e access.Entry) error {
-	if e.Session == "" && e.Action != access.Watch {
-		return errors.New("access: no session named")
-	}
-	ref := randomHex(16)
-	if c := a.running(); c != nil && c.id == e.Session {
-		c.session.Note(&evidence.Event{At: c.session.Media(clock.Uptime()), Code: e.Action, Ch: e.Channel, Text: e.Who, Common: evidence.Common{Type: "access"}, Data: map[string]string{"ref": ref}})
-	}
-	return a.ledgerLine(func(l *ledger.Ledger) error {
-		_, err := l.Append(&evidence.AccessRef{Session: e.Session, Ref: ref})
-		return err
-	})
 }
 
 // sessions is what the pages may look at.

@@ -123,6 +123,10 @@ func (w webAccess) Enter(ctx context.Context, r web.Request) (web.User, error) {
 	return web.User(u), err
 }
 
+func (w webAccess) Sees(u web.User, r web.Request) bool {
+	return w.Access.Decide(access.User(u), access.Request(r)) == nil
+}
+
 // snapshot is the room as GET state shows it.
 func (a *agent) snapshot() web.State {
 	st := a.loop.State()

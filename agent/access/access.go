@@ -117,7 +117,9 @@ type Entry struct {
 	Segment int64
 	Remote  string
 	Grant   *report.Grant // by which it was allowed; nil: by role alone
-	Ref     string        // of the register's line: 32 hex digits that only who has the line can know
+	Body    string        // USCC of the session's body
+	Case    string
+	Ref     string // of the register's line: 32 hex digits that only who has the line can know
 }
 
 // Options of [Open].
@@ -136,7 +138,7 @@ type Options struct {
 	Body     string                   // USCC of the room's own body
 	Approval func(body string) string // by which rule a body's sessions are looked at; nil: [ApprovalRoles]
 	Now      func() time.Time         // wall time, for terms of grants; nil: time.Now
-	Changed  func(g report.Grant)     // a grant was asked for, answered or ended; MUST NOT block; nil: nobody
+	Told     func(l report.Look)      // a line of the register holds; MUST NOT block; nil: nobody
 	Log      *slog.Logger             // nil: none
 	Expiry   time.Duration            // 0: DefaultExpiry
 	Idle     time.Duration            // 0: DefaultIdle

@@ -346,7 +346,7 @@ func (a *Access) enter(ctx context.Context, u User, r Request, g *report.Grant) 
 			return err
 		}
 		return a.o.Record(ctx, Entry{Who: u.Name, Roles: u.Roles, Action: r.Action, Session: r.Session,
-			Running: r.Running, Channel: r.Channel, Segment: r.Segment, Remote: r.Remote.String(), Grant: g, Ref: ref})
+			Running: r.Running, Channel: r.Channel, Segment: r.Segment, Remote: r.Remote.String(), Grant: g, Body: l.Body, Case: l.Case, Ref: ref})
 	}
 	if r.Action != View && r.Action != Play && r.Action != Watch { // a copy taken twice is two copies
 		return record()

@@ -355,9 +355,6 @@ func (a *Access) change(u User, remote string, f func(all []report.Grant) ([]rep
 	a.mu.Lock()
 	a.grants = all
 	a.mu.Unlock()
-	if a.o.Changed != nil {
-		a.o.Changed(*g)
-	}
 	return nil
 }
 

@@ -40,9 +40,21 @@ func (a *Access) write(l report.Look) (ref string, err error) {
 		rand.Read(b)
 		return hex.EncodeToString(b), nil
 	}
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	l.At = a.now()
+	if ref, err = Write(a.o.Folder, l); err == nil && a.o.Told != nil {
+		a.o.Told(l)
+	}
+	return ref, err
+}
+
+// Write appends a line to the register in folder, durably, and returns what the ledger is to name it by. At
+// is the caller's, Salt is drawn. One caller at a time: it is for commands that run while the agent does not.
+func Write(folder string, l report.Look) (ref string, err error) {
 	salt := make([]byte, 16)
 	rand.Read(salt)
-	l.At, l.Salt = a.now().UTC().Truncate(time.Millisecond), hex.EncodeToString(salt)
+	l.At, l.Salt = l.At.UTC().Truncate(time.Millisecond), hex.EncodeToString(salt)
 	b, err := json.Marshal(l)
 	if err != nil {
 		return "", fmt.Errorf("access: register: %w", err)
@@ -50,10 +62,8 @@ func (a *Access) write(l report.Look) (ref string, err error) {
 	if len(b) > maxLine-lineOverhead {
 		return "", fmt.Errorf("access: register: a line of %d bytes", len(b))
 	}
-	a.writing.Lock()
-	defer a.writing.Unlock()
-	files := durable.Files{Tmp: a.o.Folder, Perm: 0o600}
-	f, err := files.Append(filepath.Join(a.o.Folder, l.At.Format("2006")+".jsonl"))
+	files := durable.Files{Tmp: folder, Perm: 0o600}
+	f, err := files.Append(filepath.Join(folder, l.At.Format("2006")+".jsonl"))
 	if err != nil {
 		return "", fmt.Errorf("access: register: %w", err)
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -385,6 +386,7 @@ func (c *Config) needsOne(d *decoder, key, real string, isReal, isSim bool) {
 func (c *Config) checkWeb(d *decoder) {
 	w := &c.Web
 	d.oneOf("web.auth", w.Auth, "login", "none")
+	d.oneOf("access.approval", cmp.Or(c.Access.Approval, "roles"), "roles", "others", "all")
 	host, port, err := net.SplitHostPort(w.Listen)
 	if err != nil || port == "" {
 		d.bad("web.listen", fmt.Sprintf("监听地址 %q 无效；应形如 127.0.0.1:8080", w.Listen), fmt.Sprintf("listen address %q: it should read 127.0.0.1:8080", w.Listen))

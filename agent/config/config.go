@@ -81,6 +81,7 @@ type Config struct {
 	Power       *Power       `yaml:"power"`       // nil: no battery
 	RTC         *RTC         `yaml:"rtc"`         // nil: none, or the kernel's own business
 	Web         Web          `yaml:"web"`
+	Access      Access       `yaml:"access"`
 	Live        Live         `yaml:"live"` // pictures for people who watch
 	MQTT        *MQTT        `yaml:"mqtt"` // nil: no office
 	Identity    Identity     `yaml:"identity"`
@@ -181,6 +182,11 @@ type Web struct {
 type TLS struct {
 	Cert string `yaml:"cert"` // PEM chain
 	Key  string `yaml:"key"`  // PEM key
+}
+
+// Access is by which rule people look at sessions. Lists from the office may say otherwise for a body.
+type Access struct {
+	Approval string `yaml:"approval"` // "roles" (default), "others" or "all"
 }
 
 // Live is how people watch the room.

@@ -22,6 +22,7 @@ type Facts struct {
 	ResumeAfter    *time.Duration // power back to recording again, the last time that happened
 	LastVerified   *time.Duration // age of the newest verification of a stored session
 	CertDaysLeft   *float64       // of the device certificate
+	Unexplained    *int           // looks at content of the last 30 days that state no purpose; nil: unknown
 	APIDeletes     bool           // the pages or the API let users delete or alter recordings
 	HasThermometer bool
 }

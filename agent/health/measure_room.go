@@ -214,6 +214,11 @@ func (h *Health) roomAndBoard(t *taker) {
 	default:
 		t.num("device.certificate_days_left", "", "d", *t.f.CertDaysLeft, howCert)
 	}
+	if t.f.Unexplained != nil {
+		t.num("access.without_reason", "", "views", float64(*t.f.Unexplained), howLooks)
+	} else {
+		t.unknown("access.without_reason", "", "views", whyRegister)
+	}
 	switch u := t.f.Uplink; {
 	case !u.Configured:
 		t.unknown("uplink.offline_for", "", "h", whyNoOffice)

@@ -33,11 +33,12 @@ var (
 	howSensor   = text{Zh: "温湿度传感器", En: "the room's sensor"}
 	howHwmon    = text{Zh: "内核 hwmon 报警", En: "the kernel's hwmon alarm"}
 	howThermal  = text{Zh: "内核温度传感器中最高值", En: "the hottest of the kernel's thermal zones"}
+	howLooks    = text{Zh: "调阅登记，近30天", En: "register of access, last 30 days"}
 	howCert     = text{Zh: "设备证书的有效期", En: "validity of the device certificate"}
 	howAck      = text{Zh: "距监管端最近一次确认", En: "since the office last acknowledged"}
 	howViews    = text{Zh: "正在传送画面的摄像机数量", En: "cameras that deliver pictures"}
-	howKeeping  = text{Zh: "会话目录", En: "the catalogue of sessions"}
 	howRegister = text{Zh: "登记的操作", En: "what was registered"}
+	howKeeping  = text{Zh: "会话目录", En: "the catalogue of sessions"}
 )
 
 // Why values are not known.
@@ -84,6 +85,7 @@ var (
 	whyNotRead    = text{Zh: "尚不识别画面中的文字", En: "text in the picture is not read yet"}
 	whyOffice     = text{Zh: "由监管端根据台账判断", En: "judged at the office, from the inventory"}
 	whyInspector  = text{Zh: "须由检查人员录入", En: "an inspector has to enter it"}
+	whyRegister   = text{Zh: "调阅登记无法读取", En: "the register of access cannot be read"}
 	whyLater      = text{Zh: "本版本尚不测量", En: "not measured by this version"}
 )
 
@@ -101,7 +103,6 @@ var unmeasured = []struct {
 	{"live.delay", whyLater},
 	{"archive.oldest_unsent", whyLater},
 	{"archive.early_deletions", whyLater},
-	{"access.without_reason", whyLater},
 	{"software.behind", whyLater},
 	{"selftest.age", whyLater},
 	{"body.sets_per_officer", whyOffice},

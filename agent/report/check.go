@@ -235,6 +235,8 @@ func (m Numbered) checkBody() (err error) {
 	switch m.Type {
 	case SessionOpened, SessionPaused, SessionResumed, SessionSealed, SessionRecovered, SessionCommanded:
 		_, err = m.Session()
+	case SessionAccessed:
+		_, err = m.Look()
 	case AlarmRaised, AlarmCleared:
 		_, err = m.Alarm()
 	case CommandWasRefused:

@@ -80,3 +80,33 @@ type Look struct {
 	// no part of the line.
 	Ref string `json:"-"`
 }
+
+func (l Look) check(c *checker) {
+	c.time("at", l.At)
+	c.text("who", l.Who, 1, maxName)
+	each(c, "roles", l.Roles, 16, func(s *string, c *checker) { c.chars("", *s, 1, 32, word) })
+	c.chars("action", l.Action, 1, 32, word)
+	c.chars("session", l.Session, 0, maxID, ident)
+	c.text("body", l.Body, 0, maxID)
+	c.text("case", l.Case, 0, maxName)
+	c.chars("channel", l.Channel, 0, maxID, ident)
+	c.number("segment", l.Segment, 0, maxNumber)
+	c.text("remote", l.Remote, 0, maxID)
+	c.chars("grant", l.Grant, 0, maxID, ident)
+	c.text("purpose", l.Purpose, 0, maxText)
+	c.chars("rule", l.Rule, 0, 32, word)
+	c.text("by", l.By, 0, maxName)
+	c.text("why", l.Why, 0, maxText)
+	each(c, "do", l.Do, 16, func(s *string, c *checker) { c.chars("", *s, 1, 32, word) })
+	if l.For != nil {
+		c.text("for.name", l.For.Name, 1, maxName)
+		c.text("for.capacity", l.For.Capacity, 0, maxName)
+		c.text("for.document", l.For.Document, 0, maxName)
+	}
+	if l.Receipt != nil {
+		c.text("receipt.by", l.Receipt.By, 0, maxName)
+		c.text("receipt.medium", l.Receipt.Medium, 0, maxName)
+		c.text("receipt.signed", l.Receipt.Signed, 0, maxName)
+		c.exactly("receipt.digest", l.Receipt.Digest, 64, hex, true)
+	}
+}

@@ -135,6 +135,7 @@ const (
 	SessionSealed     = "session.sealed"
 	SessionRecovered  = "session.recovered"
 	SessionCommanded  = "session.commanded" // a command was carried out; its effect comes as a message of its own
+	SessionAccessed   = "session.accessed"  // somebody looked at one, or a [Grant] changed: its body is a [Look]
 	AlarmRaised       = "alarm.raised"
 	AlarmCleared      = "alarm.cleared"
 	CommandWasRefused = "command.refused" // travels as an alarm

@@ -43,6 +43,9 @@ func ParseCommand(b []byte) (Command, error) { return parse[Command]("command", 
 // Session reads the body of a type that begins with "session.".
 func (m Numbered) Session() (SessionEvent, error) { return parseBody[SessionEvent](m) }
 
+// Look reads the body of session.accessed.
+func (m Numbered) Look() (Look, error) { return parseBody[Look](m) }
+
 // Alarm reads the body of alarm.raised and alarm.cleared.
 func (m Numbered) Alarm() (Alarm, error) { return parseBody[Alarm](m) }
 
@@ -109,7 +112,7 @@ func Marshal(m Message) ([]byte, error) {
 	panic(fmt.Sprintf("BUG: report: marshal of %T", m))
 }
 
-// NumberedBody is one of SessionEvent, Alarm, CommandRefused: what a [Numbered] carries.
+// NumberedBody is one of SessionEvent, Look, Alarm, CommandRefused: what a [Numbered] carries.
 type NumberedBody interface {
 	message
 	carried()
@@ -125,6 +128,7 @@ func MarshalBody(body NumberedBody) (json.RawMessage, error) {
 }
 
 func (SessionEvent) carried()   {}
+func (Look) carried()           {}
 func (Alarm) carried()          {}
 func (CommandRefused) carried() {}
 

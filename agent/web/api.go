@@ -41,6 +41,12 @@ func (s *Server) routes() []route {
 		{"GET", "/sessions/{id}/media/{channel}/{n}", "list", (*Server).media},
 		{"GET", "/sessions/{id}/bundle", "list", (*Server).bundle},
 		{"POST", "/sessions/{id}/verify", "list", (*Server).verify},
+		{"GET", "/access/grants", "ask", (*Server).grants},
+		{"POST", "/access/grants", "ask", (*Server).ask},
+		{"POST", "/access/grants/{id}/answer", "approve", (*Server).answer},
+		{"POST", "/access/grants/{id}/end", "ask", (*Server).end},
+		{"POST", "/access/grants/{id}/receipt", "ask", (*Server).receipt},
+		{"GET", "/access/register", "register", (*Server).register},
 	}
 }
 

@@ -26,7 +26,11 @@ func (s *Server) bundle(w http.ResponseWriter, r *http.Request, _ User) error {
 	if x.State != "sealed" && x.State != "recovered" {
 		return &Error{http.StatusConflict, "not-sealed", "此会话尚未封存，不能下载整套。请在封存后重试。", "This session is not sealed yet, so it cannot be taken whole. Try again once it is."}
 	}
-	if _, err := s.look(r, "export", "", 0); err != nil {
+	action := "export"
+	if r.URL.Query().Get("copy") != "" { // for a party, against a receipt
+		action = "copy"
+	}
+	if _, err := s.look(r, action, "", 0); err != nil {
 		return err
 	}
 	folder, err := s.o.Store.OpenFolder(r.Context(), x.ID)

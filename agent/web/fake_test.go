@@ -40,7 +40,7 @@ func newFake() *fake {
 	level, peak, silent := -18.2, -9.0, -71.0
 	return &fake{
 		deny:  map[string]*Error{},
-		users: map[string]User{"good": {"王某", []string{"operator"}, true}},
+		users: map[string]User{"good": {Name: "王某", Roles: []string{"operator"}, Named: true}},
 		state: State{
 			State: "idle", Since: opened, Room: "询问室三", Device: "room-3", Kind: "interview", Can: []string{"start"}, Lamp: "idle",
 			Body:  Body{Name: "某县市场监督管理局", USCC: "11140000000000000X", System: "市场监管"},
@@ -250,6 +250,8 @@ func (f *fake) Enter(_ context.Context, r Request) (User, error) {
 	}
 	return u, &Error{401, "login-needed", "请先登录。", "Log in first."}
 }
+
+func (f *fake) Sees(_ User, r Request) bool { return r.Body != "OTHER" }
 
 func newServer(t testing.TB, f *fake, change ...func(*Options)) *Server {
 	t.Helper()

@@ -41,7 +41,7 @@ func (s *Server) watch(r *http.Request) error {
 		return ErrNotFound
 	}
 	if st.Session != nil {
-		q.Session, q.Flags, q.Running = st.Session.ID, st.Session.Flags, true
+		q.Session, q.Body, q.Case, q.Flags, q.Running = st.Session.ID, st.Body.USCC, st.Session.Case, st.Session.Flags, true
 	}
 	if s.o.Access.Who(q).Named {
 		if err := s.shown(st); err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,6 +26,7 @@ type page struct {
 	User    User
 	Room    string
 	Sim     bool // there is a control page of the simulation
+	Grants  bool // people can ask to look, and there is a register
 	Session string
 	Error   *Error
 }
@@ -43,6 +45,11 @@ func (p page) Other() string {
 		return "zh-CN"
 	}
 	return "en"
+}
+
+// Role reports whether the person has one of roles: a page shows what is of use to them. access decides.
+func (p page) Role(roles ...string) bool {
+	return slices.ContainsFunc(p.User.Roles, func(r string) bool { return slices.Contains(roles, r) })
 }
 
 // site puts pages and API together.
@@ -71,6 +78,10 @@ func (s *Server) site() (http.Handler, error) {
 	show("GET /compliance", "compliance", "state")
 	show("GET /sessions", "sessions", "list")
 	show("GET /sessions/{id}", "session", "list")
+	if s.o.Grants != nil {
+		show("GET /access", "access", "ask")
+		show("GET /register", "register", "register")
+	}
 	show("GET /login", "login", "")
 	show("/", "missing", "")
 	if s.o.Sim != nil {
@@ -99,7 +110,7 @@ func (s *Server) missing(mux *http.ServeMux, r *http.Request) error {
 
 func (s *Server) show(w http.ResponseWriter, r *http.Request, pages *template.Template, name, action string) {
 	st := s.o.State()
-	p := page{Name: name, Lang: "zh-CN", Room: st.Room, Sim: s.o.Sim != nil, Session: r.PathValue("id")}
+	p := page{Name: name, Lang: "zh-CN", Room: st.Room, Sim: s.o.Sim != nil, Grants: s.o.Grants != nil, Session: r.PathValue("id")}
 	if c, err := r.Cookie("lang"); err == nil && c.Value == "en" {
 		p.Lang = "en"
 	}

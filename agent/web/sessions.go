@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,9 +12,10 @@ import (
 )
 
 const (
-	listed  = 100 // sessions in one answer unless told
-	listMax = 500
-	told    = 250 * time.Millisecond // between two progress events
+	listed     = 100 // sessions in one answer unless told
+	listMax    = 500
+	listRounds = 50                     // of as many sessions, at most, that are looked through for one answer
+	told       = 250 * time.Millisecond // between two progress events
 )
 
 type list struct {
@@ -21,23 +23,43 @@ type list struct {
 	Next     string    `json:"next"` // give it as before= for the older ones; "" there are none
 }
 
-func (s *Server) list(w http.ResponseWriter, r *http.Request, _ User) error {
+func (s *Server) list(w http.ResponseWriter, r *http.Request, u User) error {
 	n, err := number(r, "limit", listed, 1, listMax)
 	if err != nil {
 		return err
 	}
-	all, err := s.o.Store.List(r.Context(), n, r.URL.Query().Get("before"))
-	if err != nil {
-		return err
-	}
-	l := list{Sessions: []Session{}}
-	for _, x := range all {
-		l.Sessions = append(l.Sessions, x.whole())
-	}
-	if len(all) == n {
-		l.Next = all[n-1].ID
+	l := list{Sessions: []Session{}, Next: r.URL.Query().Get("before")}
+	for range listRounds { // what belongs to other bodies is left out
+		all, err := s.o.Store.List(r.Context(), n, l.Next)
+		if err != nil {
+			return err
+		}
+		for _, x := range all {
+			if len(l.Sessions) < n && s.o.Access.Sees(u, about(request(r, "list"), &x)) {
+				l.Sessions = append(l.Sessions, x.whole())
+			}
+			if len(l.Sessions) < n || l.Sessions[n-1].ID == x.ID {
+				l.Next = x.ID
+			}
+		}
+		if len(all) < n && len(l.Sessions) < n || len(all) == 0 {
+			l.Next = ""
+			break
+		}
+		if len(l.Sessions) == n {
+			break
+		}
 	}
 	return writeJSON(w, http.StatusOK, l)
+}
+
+// about says in q which session it is about.
+func about(q Request, x *Session) Request {
+	q.Session, q.Body, q.Case, q.Flags = x.ID, x.Body.USCC, x.Case, x.Flags
+	for _, o := range x.Officers {
+		q.Officers = append(q.Officers, cmp.Or(o.Credential, o.Name))
+	}
+	return q
 }
 
 // look finds the session and asks access for what is to be done with it. When it returns nil the
@@ -47,8 +69,8 @@ func (s *Server) look(r *http.Request, action, channel string, n int64) (Session
 	if err != nil {
 		return x, err
 	}
-	q := request(r, action)
-	q.Session, q.Flags, q.Channel, q.Segment = x.ID, x.Flags, channel, n
+	q := about(request(r, action), &x)
+	q.Channel, q.Segment = channel, n
 	if st := s.o.State(); st.Session != nil && st.Session.ID == x.ID {
 		q.Running = true
 	}

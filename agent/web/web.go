@@ -78,13 +78,17 @@ type Access interface {
 	// Enter decides, and returns nil only when the entry that r asks for is durable.
 	// An error with a method Refusal() (status int, code, zh, en string) is shown as it says.
 	Enter(ctx context.Context, r Request) (User, error)
+	// Sees reports whether a session may stand in the list of who asks; r is about that session.
+	Sees(u User, r Request) bool
 }
 
 // User has the fields of access.User.
 type User struct {
-	Name  string
-	Roles []string
-	Named bool // somebody logged in, not just the panel
+	Name       string
+	Roles      []string
+	Named      bool   // somebody logged in, not just the panel
+	Body       string // USCC of the person's body, "" the room's own
+	Credential string // of an officer
 }
 
 // Request has the fields of access.Request.
@@ -92,8 +96,11 @@ type Request struct {
 	Token    string
 	Remote   netip.Addr
 	Loopback bool
-	Action   string // "state", "operate", "watch", "list", "view", "play", "verify", "download", "export"
+	Action   string // "state", "operate", "watch", "list", "view", "play", "verify", "download", "export", "copy"
 	Session  string
+	Body     string // USCC of the session's body
+	Case     string
+	Officers []string // credentials, else names, of the session's officers
 	Flags    []string
 	Running  bool
 	Channel  string
@@ -137,6 +144,7 @@ type Options struct {
 	Room   Room
 	Store  Sessions
 	Access Access
+	Grants Grants // nil: nobody can ask for anything, and there is no register
 	// Health and Compliance are the newest measurements and verdicts, as they also go to the office:
 	// snapshots, quick, from any goroutine. nil: nothing is measured here.
 	Health     func() report.Health

@@ -19,6 +19,8 @@ import (
 // Room is the configuration of an agent.
 type Room struct {
 	Name     string            // of the device; "" for room-test
+	Body     string            // YAML of the body; "" for one without a code
+	Auth     string            // of the pages; "" for none
 	Channels map[string]string // id -> RTSP address, or YAML such as SimCamera and SimMicrophone
 	Disks    []string          // folders
 	Segment  string            // "" for the default
@@ -56,8 +58,8 @@ func (l *Lab) Start(t testing.TB, r Room) *Agent {
 	a.base = "http://" + listen
 	var b strings.Builder
 	// Board sim opens the pages on loopback without a login; no device of it is simulated.
-	fmt.Fprintf(&b, "device: {name: %s, room: 测试室}\nbody: {name: 测试机关}\nboard: sim\nweb: {listen: %q, auth: none}\nchannels:\n",
-		cmp.Or(r.Name, "room-test"), listen)
+	fmt.Fprintf(&b, "device: {name: %s, room: 测试室}\nbody: %s\nboard: sim\nweb: {listen: %q, auth: %s}\nchannels:\n",
+		cmp.Or(r.Name, "room-test"), cmp.Or(r.Body, "{name: 测试机关}"), listen, cmp.Or(r.Auth, "none"))
 	for id, url := range r.Channels {
 		source := url
 		if strings.HasPrefix(url, "rtsp://") {
