@@ -2,21 +2,18 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,7 +32,8 @@ import (
 const (
 	cycleFile    = "cycle.json"
 	checkWithin  = 20 * time.Second
-	assumedRate  = 4_000_000 // bit/s of a camera, for the hours left
+	cameraRate   = 4_000_000 // bit/s, for the hours left, of what nobody has measured yet
+	soundRate    = 64_000    // likewise, of a microphone
 	repairRate   = 1 << 40   // nothing records: as fast as it goes
 	doctorOfSelf = "minglu-agent doctor"
 )
@@ -63,7 +61,7 @@ func signingCycle(cfg *config.Config) time.Duration {
 
 // doctor runs one "minglu-agent doctor".
 func (c *commands) doctor(stdout, stderr io.Writer) int {
-	cfg := load(c.Doctor.Config, stderr)
+	cfg, wrong := parse(c.Doctor.Config, stderr)
 	if cfg == nil {
 		return exitUsage
 	}
@@ -72,7 +70,7 @@ func (c *commands) doctor(stdout, stderr io.Writer) int {
 	if c.Doctor.Repair {
 		return withOffline(c.Doctor.Config, doctorOfSelf, stderr, func(ctx context.Context, o *offline) (int, error) { return exitGood, o.repairAll(ctx, stdout) })
 	}
-	e := &examination{cfg: cfg, layer: durable.OS{}}
+	e := &examination{cfg: cfg, wrong: wrong, layer: durable.OS{}, heard: map[string]int64{}}
 	lock, err := lockState(cfg.State)
 	e.running = errors.As(err, new(takenError))
 	if lock != nil {
@@ -115,13 +113,37 @@ func printFinding(w io.Writer, f doctor.Finding) {
 	}
 }
 
+// parse reads a configuration whose folders and files may be missing, and what of them is wrong. nil: it says
+// why it cannot.
+func parse(path string, stderr io.Writer) (*config.Config, []config.Problem) {
+	_, err := config.Load(path)
+	wrong := (*config.Error)(nil)
+	if err == nil || errors.As(err, &wrong) {
+		var b []byte
+		if b, err = os.ReadFile(path); err == nil {
+			var cfg *config.Config
+			if cfg, err = config.Parse(path, b); err == nil && wrong == nil {
+				return cfg, nil
+			} else if err == nil {
+				return cfg, wrong.Problems
+			}
+		}
+	}
+	fmt.Fprintln(stderr, err)
+	return nil, nil
+}
+
 // examination gathers what the checks look at.
 type examination struct {
 	cfg     *config.Config
+	wrong   []config.Problem
 	layer   durable.Layer
 	running bool
 	cert    *x509.Certificate
+	office  *identity.Office // where the device is enrolled
 	speeds  []doctor.Barrier
+	mu      sync.Mutex       // guards heard: a check that was given up may still end
+	heard   map[string]int64 // bit/s of channels
 }
 
 func (e *examination) checks() []doctor.Check {
@@ -131,7 +153,9 @@ func (e *examination) checks() []doctor.Check {
 	}
 	list := []doctor.Check{
 		now("state", "", func(context.Context) []doctor.Finding { return doctor.State(cfg.State, e.running) }),
+		now("config", "", e.config),
 		now("identity", "", e.identity),
+		now("identity.enrolled", "", e.enrolled),
 		now("ledger", "", func(context.Context) []doctor.Finding {
 			if e.cert == nil {
 				return nil
@@ -142,9 +166,15 @@ func (e *examination) checks() []doctor.Check {
 			return doctor.Catalogue(store.Check(filepath.Join(cfg.State, catalogueFile)))
 		}),
 	}
+	var space []doctor.Check // asked for when the channels were heard
 	for i, dir := range cfg.Storage.Disks {
-		o := doctor.DiskOptions{Name: string(rune('A' + i)), Dir: dir, Known: config.KnownDisks(cfg.State)[dir], Write: !e.running, Rate: int64(len(cfg.Channels)) * assumedRate, Layer: e.layer}
+		o := doctor.DiskOptions{Name: string(rune('A' + i)), Dir: dir, Known: config.KnownDisks(cfg.State)[dir], Write: !e.running, Layer: e.layer}
 		o.Others = slices.Concat(cfg.Storage.Disks[:i], cfg.Storage.Disks[i+1:])
+		space = append(space, now("disk.space", o.Name, func(context.Context) []doctor.Finding {
+			o.Other = e.foreign(dir)
+			o.Rate, o.Guess = e.rate()
+			return doctor.Space(o)
+		}))
 		list = append(list, now("disk.present", o.Name, func(ctx context.Context) []doctor.Finding {
 			o.Other = e.foreign(dir)
 			return doctor.Disk(ctx, o)
@@ -160,15 +190,59 @@ func (e *examination) checks() []doctor.Check {
 	if !e.running { // a second connection disturbs some cameras
 		list = append(list, e.channels()...)
 	}
+	list = append(list, space...)
 	list = append(list, e.roomChecks()...)
 	list = append(list, now("clock", "", e.clock))
 	if !e.running {
 		list = append(list, now("web.port", cfg.Web.Listen, func(context.Context) []doctor.Finding { return doctor.Port(cfg.Web.Listen) }))
 	}
-	if cfg.MQTT != nil {
-		list = append(list, now("office", "", e.office))
+	return append(list, now("office.api", "", e.standing), now("office", "", e.broker))
+}
+
+// config tells what of the configuration is wrong; of disks that are not there their own check tells.
+func (e *examination) config(context.Context) (all []doctor.Finding) {
+	for _, p := range e.wrong {
+		if slices.ContainsFunc(e.cfg.Storage.Disks, func(dir string) bool {
+			_, err := os.Stat(dir)
+			return err != nil && strings.HasPrefix(p.Key, "storage.disks") && strings.Contains(p.Zh, fmt.Sprintf("%q", dir))
+		}) {
+			continue
+		}
+		at := fmt.Sprintf("%s:%d:%d ", p.File, p.Line, p.Column)
+		all = append(all, doctor.Finding{Check: "config", On: p.Key, Level: doctor.Bad, Text: textOf(at+p.Zh, at+p.En), Do: textOf("请更正 "+p.File, "Correct "+p.File)})
 	}
-	return list
+	return all
+}
+
+// rate is what a session takes: of each channel what doctor heard just now or, while the agent runs, what that
+// keeps; guess says that one was never measured.
+func (e *examination) rate() (sum int64, guess bool) {
+	kept := readRates(e.cfg.State)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range e.cfg.Channels {
+		rate := e.heard[c.ID]
+		if rate == 0 {
+			rate = kept[c.ID]
+		}
+		if rate == 0 {
+			guess = true
+			if rate = soundRate; c.Camera != nil {
+				rate = cameraRate
+			}
+		}
+		sum += rate
+	}
+	return sum, guess
+}
+
+// hears takes the rate of a channel.
+func (e *examination) hears(ch string) func(int64) {
+	return func(rate int64) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.heard[ch] = rate
+	}
 }
 
 // foreign tells whether a disk is another device's.
@@ -182,24 +256,6 @@ func (e *examination) foreign(dir string) bool {
 		device, _ = evidence.CertDevice(e.cert) // one that is none is told
 	}
 	return foreignDisk(e.cfg.State, device, dir, id)
-}
-
-// identity reads the certificate and looks whether the key fits.
-func (e *examination) identity(context.Context) []doctor.Finding {
-	dir := filepath.Join(e.cfg.State, identity.Folder)
-	b, err := os.ReadFile(filepath.Join(dir, identity.CertFile))
-	if err == nil {
-		err = errors.New(identity.CertFile + ": no certificate in it")
-		if block, _ := pem.Decode(b); block != nil {
-			e.cert, err = x509.ParseCertificate(block.Bytes)
-		}
-	}
-	if key := filepath.Join(dir, identity.KeyFile); err == nil {
-		if _, absent := os.Lstat(key); absent == nil || e.cfg.Identity.TPM == "" { // a TPM gives its key to nobody
-			err = doctor.KeyFits(key, e.cert)
-		}
-	}
-	return doctor.Identity(e.cert, err, time.Now())
 }
 
 // cycle keeps what was measured for the next start.
@@ -273,7 +329,7 @@ func (e *examination) channels() (list []doctor.Check) {
 	}
 	for _, ch := range d.channels {
 		list = append(list, doctor.Check{Name: "channel", On: ch.ID, Run: func(ctx context.Context) []doctor.Finding {
-			return doctor.Channel(ctx, ch.ID, ch.Source)
+			return doctor.Channel(ctx, ch.ID, ch.Source, e.hears(ch.ID))
 		}})
 	}
 	return append(list, e.attached(d)...)
@@ -290,27 +346,6 @@ func (e *examination) clock(ctx context.Context) []doctor.Finding {
 		return []doctor.Finding{{Check: "clock", Level: doctor.Bad, Text: textOf("时钟不可用："+err.Error(), "The clock cannot be read: "+err.Error())}}
 	}
 	return doctor.Clock(c.Poll(ctx), c.Floor())
-}
-
-func (e *examination) office(ctx context.Context) []doctor.Finding {
-	u, err := url.Parse(e.cfg.MQTT.URL.Reveal())
-	if err != nil {
-		return nil // config has checked it
-	}
-	secure := u.Scheme == "mqtts"
-	host, port := u.Hostname(), u.Port()
-	if port == "" {
-		port = map[bool]string{true: "8883", false: "1883"}[secure]
-	}
-	var conf *tls.Config
-	if secure {
-		conf = &tls.Config{ServerName: host}
-		if b, err := os.ReadFile(e.cfg.MQTT.CA); err == nil {
-			conf.RootCAs = x509.NewCertPool()
-			conf.RootCAs.AppendCertsFromPEM(b)
-		}
-	}
-	return doctor.Office(ctx, net.JoinHostPort(host, port), conf)
 }
 
 // repairAll does what the next start of the agent would do, and completes the copies at full speed.

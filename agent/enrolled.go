@@ -134,11 +134,10 @@ func configuredURL(cfg *config.Config) string {
 
 // officeURL is the address of the office's broker: the configured one, or that of the office the device
 // is enrolled with; "" if there is neither.
-func (a *agent) officeURL() string {
-	if u := configuredURL(a.cfg); u != "" {
+func officeURL(cfg *config.Config, o *identity.Office) string {
+	if u := configuredURL(cfg); u != "" {
 		return u
 	}
-	o := a.id.Office
 	if o == nil || o.MQTT == "" {
 		return ""
 	}

@@ -22,7 +22,7 @@ const outboxFolder = "outbox"
 
 // openUplink makes the way to the office, if the configuration names one.
 func (a *agent) openUplink() (err error) {
-	address := a.officeURL()
+	address := officeURL(a.cfg, a.id.Office)
 	if address == "" {
 		return nil
 	}

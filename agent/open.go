@@ -103,14 +103,14 @@ type agent struct {
 		n  *int
 		at time.Duration // uptime of the count
 	}
-	rate    int64          // bit/s of all channels when they last delivered
-	records facts          // what past sessions have shown
-	wg      sync.WaitGroup // seals and other work that Run waits for
+	rates   map[string]int64 // bit/s of channels when they last delivered, by id
+	records facts            // what past sessions have shown
+	wg      sync.WaitGroup   // seals and other work that Run waits for
 }
 
 // open makes all parts in order of need, on the file system under, nil for the real one. Nothing runs before Run. What was opened is closed again on error.
 func open(cfg *config.Config, log *slog.Logger, under durable.Layer) (a *agent, err error) {
-	a = &agent{cfg: cfg, log: log, layer: durable.NewCounting(under), began: clock.Uptime(), lampWish: make(chan lampWish, 1), lampLost: make(chan struct{}, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, failed: map[string]bool{}, others: map[string]bool{}, foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{})}
+	a = &agent{cfg: cfg, log: log, layer: durable.NewCounting(under), began: clock.Uptime(), lampWish: make(chan lampWish, 1), lampLost: make(chan struct{}, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, failed: map[string]bool{}, others: map[string]bool{}, rates: readRates(cfg.State), foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{})}
 	opened := a // returning nil and an error sets a to nil
 	defer func() {
 		if err != nil {

@@ -109,6 +109,7 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return a.clock.Run(ctx) })
 	g.Go(func() error { return a.capture.Run(ctx) })
 	g.Go(func() error { return a.health.Run(ctx) })
+	g.Go(func() error { return a.runRates(ctx) })
 	g.Go(func() error { return a.runLive(ctx) })
 	if a.uplink != nil {
 		g.Go(func() error { return a.uplink.Run(ctx) })

@@ -117,20 +117,6 @@ func channelState(st capture.Status) string {
 	return "lost"
 }
 
-// bitRate is what all channels deliver together, in bit/s, or did when they last delivered.
-func (a *agent) bitRate() int64 {
-	rate := int64(0)
-	for _, st := range a.capture.Status() {
-		rate += st.BitsPerSec
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if rate > 0 {
-		a.rate = rate
-	}
-	return a.rate
-}
-
 // diskStates are the disks as the pages show them.
 func (a *agent) diskStates() []web.DiskState {
 	rate := a.bitRate()

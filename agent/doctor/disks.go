@@ -48,10 +48,11 @@ type DiskOptions struct {
 	Others []string // folders of the other disks
 	Write  bool     // it may be written to: no agent runs
 	Rate   int64    // bit/s that a session takes
+	Guess  bool     // Rate is not measured
 	Layer  durable.Layer
 }
 
-// Disk looks whether a disk is there, its own, writable and has room.
+// Disk looks whether a disk is there, its own, and writable.
 func Disk(_ context.Context, o DiskOptions) (all []Finding) {
 	add := func(f Finding) { all = append(all, f) }
 	if _, err := os.ReadDir(o.Dir); err != nil {
@@ -79,9 +80,6 @@ func Disk(_ context.Context, o DiskOptions) (all []Finding) {
 		add(good("disk.present", o.Name, "磁盘 "+o.Name+" 已连接，编号 "+id[:8], "Disk "+o.Name+" is there, id "+id[:8]))
 	}
 	add(ownDisk(o))
-	if f, ok := space(o); ok {
-		add(f)
-	}
 	if o.Write {
 		add(writable(o))
 	}
@@ -115,22 +113,33 @@ func ownDisk(o DiskOptions) Finding {
 	return good("disk.own", o.Name, "磁盘 "+o.Name+" 是独立的文件系统", "Disk "+o.Name+" is a file system of its own")
 }
 
-func space(o DiskOptions) (Finding, bool) {
+// Space says for how many hours a disk has room; nothing of one that is not there, which [Disk] tells.
+func Space(o DiskOptions) []Finding {
+	if _, err := ReadDiskID(o.Dir); o.Other || errors.Is(err, fs.ErrNotExist) && o.Known != "" && !ownFS(o.Dir) {
+		return nil
+	}
 	free, total, err := durable.Files{Layer: o.Layer}.Space(o.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
-		return bad("disk.space", o.Name, text("无法得知磁盘 "+o.Name+" 的空间："+err.Error(), "The space of disk "+o.Name+" cannot be told: "+err.Error()), report.Text{}), true
+		return []Finding{bad("disk.space", o.Name, text("无法得知磁盘 "+o.Name+" 的空间："+err.Error(), "The space of disk "+o.Name+" cannot be told: "+err.Error()), text("请检查磁盘", "Check the disk"))}
 	}
 	hours := float64(max(free-Floor, 0)) * 8 / float64(max(o.Rate, 1)) / 3600
-	zh := fmt.Sprintf("磁盘 %s 剩余 %s（共 %s），约可录 %.0f 小时", o.Name, size(free), size(total), hours)
-	en := fmt.Sprintf("Disk %s has %s free of %s, about %.0f hours of recording", o.Name, size(free), size(total), hours)
+	how := text("实测", "measured")
+	if o.Guess {
+		how = text("估计，尚未实测", "a guess, not measured yet")
+	}
+	zh := fmt.Sprintf("磁盘 %s 剩余 %s（共 %s），按 %.2f Mbit/s（%s）约可录 %.0f 小时", o.Name, size(free), size(total), float64(o.Rate)/1e6, how.Zh, hours)
+	en := fmt.Sprintf("Disk %s has %s free of %s, about %.0f hours of recording at %.2f Mbit/s (%s)", o.Name, size(free), size(total), hours, float64(o.Rate)/1e6, how.En)
 	do := text("请归档旧会话后腾出空间，或更换更大的磁盘", "Archive old sessions to free space, or use a larger disk")
 	switch {
 	case free < Floor:
-		return bad("disk.space", o.Name, text("磁盘 "+o.Name+" 已满："+size(free), "Disk "+o.Name+" is full: "+size(free)+" free"), do), true
+		return []Finding{bad("disk.space", o.Name, text("磁盘 "+o.Name+" 已满："+size(free), "Disk "+o.Name+" is full: "+size(free)+" free"), do)}
 	case hours < LowHours:
-		return note("disk.space", o.Name, text(zh, en), do), true
+		return []Finding{note("disk.space", o.Name, text(zh, en), do)}
 	}
-	return good("disk.space", o.Name, zh, en), true
+	return []Finding{good("disk.space", o.Name, zh, en)}
 }
 
 // tmpOf is where temporary files go: a new disk has no folder for them yet.

@@ -89,6 +89,10 @@ func TestDisk(t *testing.T) {
 			o.Layer = &durabletest.Layer{Free: func() int64 { return doctor.Floor + 1<<30 }}
 		}},
 		{"room for many days", "disk.space", doctor.Good, func(*testing.T, *doctor.DiskOptions) {}},
+		{"the same room for sound alone lasts longer", "disk.space", doctor.Good, func(t *testing.T, o *doctor.DiskOptions) {
+			o.Layer, o.Rate = &durabletest.Layer{Free: func() int64 { return doctor.Floor + 1<<30 }}, 64_000
+		}},
+		{"another device's disk", "disk.other", doctor.Bad, func(_ *testing.T, o *doctor.DiskOptions) { o.Other = true }},
 		{"what a doctor that was killed left", "disk.write", doctor.Good, func(t *testing.T, o *doctor.DiskOptions) {
 			must(t, os.WriteFile(filepath.Join(o.Dir, "tmp", "doctor-probe.tmp"), nil, 0o644))
 		}},
@@ -104,7 +108,7 @@ func TestDisk(t *testing.T) {
 		t.Run(c.rule, func(t *testing.T) {
 			o := doctor.DiskOptions{Name: "A", Dir: newDisk(t), Write: true, Rate: 4_000_000, Layer: &durabletest.Layer{}}
 			c.change(t, &o)
-			expect(t, doctor.Disk(t.Context(), o), c.check, c.level)
+			expect(t, append(doctor.Disk(t.Context(), o), doctor.Space(o)...), c.check, c.level)
 			if left, _ := filepath.Glob(filepath.Join(o.Dir, "tmp", "*")); len(left) > 0 && c.check != "disk.write" {
 				t.Errorf("left: %v", left)
 			}
@@ -249,11 +253,9 @@ func TestIdentityAndLedger(t *testing.T) {
 	now := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
 	cert, signer, private := device(t, now.AddDate(1, 0, 0))
 	other, _, _ := device(t, now.AddDate(1, 0, 0))
-	expect(t, doctor.Identity(cert, nil, now), "identity", doctor.Good)
-	expect(t, doctor.Identity(cert, nil, now.AddDate(0, 11, 20)), "identity", doctor.Note)
-	expect(t, doctor.Identity(cert, nil, now.AddDate(2, 0, 0)), "identity", doctor.Bad)
-	expect(t, doctor.Identity(nil, fs.ErrNotExist, now), "identity", doctor.Note)
-	expect(t, doctor.Identity(nil, errors.New("mode 0644"), now), "identity", doctor.Bad)
+	expect(t, doctor.Identity(cert, nil), "identity", doctor.Good)
+	expect(t, doctor.Identity(nil, fs.ErrNotExist), "identity", doctor.Note)
+	expect(t, doctor.Identity(nil, errors.New("mode 0644")), "identity", doctor.Bad)
 
 	key := filepath.Join(t.TempDir(), "device.key")
 	for _, c := range []struct {
@@ -368,7 +370,11 @@ func TestChannel(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 				defer stop()
-				f := expect(t, doctor.Channel(ctx, "face", c.src), "channel", c.level)
+				rate := int64(0)
+				f := expect(t, doctor.Channel(ctx, "face", c.src, func(r int64) { rate = r }), "channel", c.level)
+				if (rate > 3_900_000 && rate < 4_300_000) != (c.level == doctor.Good) {
+					t.Errorf("%d bit/s", rate)
+				}
 				if !strings.Contains(f.Text.En, c.words) {
 					t.Errorf("%q does not say %q", f.Text.En, c.words)
 				}

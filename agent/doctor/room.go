@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -41,8 +40,8 @@ func State(dir string, running bool) []Finding {
 	return []Finding{good("state", "", "状态文件夹可用，代理没有运行", "The state folder is there, the agent is not running")}
 }
 
-// Identity looks at the certificate, and at its end.
-func Identity(cert *x509.Certificate, err error, now time.Time) []Finding {
+// Identity looks at the certificate. Of one from an office [Enrolled] tells the end.
+func Identity(cert *x509.Certificate, err error) []Finding {
 	do := text("请从备份恢复状态文件夹；新密钥会使本机成为另一台设备", "Put the state folder back from a backup: a new key would make this another device")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -57,12 +56,6 @@ func Identity(cert *x509.Certificate, err error, now time.Time) []Finding {
 	zh, en := "设备 "+cert.Subject.CommonName+"，编号 "+d, "Device "+cert.Subject.CommonName+", "+d
 	if cert.Issuer.String() == cert.Subject.String() {
 		zh, en = zh+"，证书自签", en+", certificate made by itself"
-	}
-	switch left := cert.NotAfter.Sub(now); {
-	case left < 0:
-		return []Finding{bad("identity", "", text(zh+"：证书已过期", en+": it has expired"), text("请设备管理员重新登记", "Enrol the device again"))}
-	case left < 30*24*time.Hour:
-		return []Finding{note("identity", "", text(zh+"：证书即将到期 "+cert.NotAfter.Format(time.DateOnly), en+": it expires on "+cert.NotAfter.Format(time.DateOnly)), text("请设备管理员更新证书", "Renew the certificate"))}
 	}
 	return []Finding{good("identity", "", zh, en)}
 }
@@ -180,34 +173,12 @@ func Port(addr string) []Finding {
 	return []Finding{good("web.port", addr, "页面地址 "+addr+" 可用", "The pages' address "+addr+" is free")}
 }
 
-// Office looks whether the office's broker answers. conf is nil without TLS.
-func Office(ctx context.Context, addr string, conf *tls.Config) []Finding {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", addr)
-	if err == nil && conf != nil {
-		s := tls.Client(c, conf)
-		err = s.HandshakeContext(ctx)
-		if e := (*tls.CertificateVerificationError)(nil); errors.As(err, &e) {
-			c.Close()
-			return []Finding{bad("office", addr, text("监管端 "+addr+" 的证书不受信任："+e.Err.Error(), "The office's certificate at "+addr+" is not trusted: "+e.Err.Error()),
-				text("请核对 mqtt.ca", "Check mqtt.ca"))}
-		}
-	}
-	if c != nil {
-		defer c.Close()
-	}
-	if err != nil {
-		return []Finding{note("office", addr, text("监管端 "+addr+" 没有应答："+err.Error(), "The office at "+addr+" does not answer: "+err.Error()),
-			text("录制不受影响；请检查网络和地址", "Recording is not affected; check network and address"))}
-	}
-	return []Finding{good("office", addr, "监管端 "+addr+" 可达", "The office at "+addr+" answers")}
-}
-
 // listening is how long a channel is listened to once it delivers.
 const listening = 2 * time.Second
 
-// Channel connects to a camera or microphone and says what it sends.
-func Channel(ctx context.Context, id string, src drivers.Source) []Finding {
+// Channel connects to a camera or microphone and says what it sends. measured gets the bit/s of all its tracks,
+// if it delivers.
+func Channel(ctx context.Context, id string, src drivers.Source, measured func(rate int64)) []Finding {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	k := &ear{bytes: map[int]int64{}, count: map[int]int64{}, first: map[int]int64{}, last: map[int]int64{}}
@@ -227,6 +198,7 @@ func Channel(ctx context.Context, id string, src drivers.Source) []Finding {
 		return []Finding{bad("channel", id, text(zh, en), do)}
 	}
 	var what string
+	var rate float64
 	for i, f := range k.d.Formats {
 		if i > 0 {
 			what += ", "
@@ -236,8 +208,10 @@ func Channel(ctx context.Context, id string, src drivers.Source) []Finding {
 		if f.Codec.Video() {
 			what += fmt.Sprintf(" %d×%d %.0f/s", f.Width, f.Height, float64(k.count[i]-1)/secs)
 		}
-		what += fmt.Sprintf(" %.2f Mbit/s", float64(k.bytes[i])*8/secs/1e6)
+		bps := float64(k.bytes[i]) * 8 / secs
+		what, rate = what+fmt.Sprintf(" %.2f Mbit/s", bps/1e6), rate+bps
 	}
+	measured(int64(rate))
 	return []Finding{good("channel", id, "通道 "+id+"："+what, "Channel "+id+": "+what)}
 }
 

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/tls"
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -29,6 +31,7 @@ type Office struct {
 	TLS  tls.Certificate // the device's, for the office
 	Root *x509.Certificate
 	Ref  string // of the code the device was enrolled with
+	Key  string // file of the signing key, in Folder; not where a TPM has it
 
 	sign *x509.Certificate
 	sm2  *smx509.Certificate
@@ -74,8 +77,8 @@ func (id *Identity) commit(e *enrolment) error {
 	return err
 }
 
-// settle makes the certificate files follow enrolment.json, if there is one.
-func (id *Identity) settle() (*enrolment, error) {
+// enrolment reads enrolment.json, nil if there is none.
+func (id *Identity) enrolment() (*enrolment, error) {
 	name := filepath.Join(id.dir, EnrolmentFile)
 	b, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -93,6 +96,39 @@ func (id *Identity) settle() (*enrolment, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: put it back from a backup, or remove it and enrol again", name, err)
+	}
+	return e, nil
+}
+
+// Enrolled reads where the device of a state folder is enrolled, nil if nowhere. It changes nothing, and may be
+// called beside a running agent.
+func Enrolled(state string) (*Office, error) {
+	id := &Identity{dir: filepath.Join(state, Folder)}
+	e, err := id.enrolment()
+	if err == nil && e != nil {
+		if id.Cert, err = x509.ParseCertificate(e.Reply.Sign); err != nil {
+			err = fmt.Errorf("%s: %w: enrol again", EnrolmentFile, err)
+		} else {
+			err = id.loadOffice(e)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	return id.Office, nil
+}
+
+// Standing asks the office how it sees the device's certificate. It blocks for 20 s at most.
+func (o *Office) Standing(ctx context.Context, now func() time.Time) (st report.Standing, err error) {
+	err = call(ctx, o.API, o.ClientTLS(now), http.MethodGet, report.PathStatus, nil, &st)
+	return st, err
+}
+
+// settle makes the certificate files follow enrolment.json, if there is one.
+func (id *Identity) settle() (*enrolment, error) {
+	e, err := id.enrolment()
+	if e == nil || err != nil {
+		return nil, err
 	}
 	block := func(ders ...[]byte) []byte {
 		var b bytes.Buffer
@@ -161,7 +197,7 @@ func (id *Identity) loadOffice(e *enrolment) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w: enrol again", RootFile, err)
 	}
-	id.Office = &Office{API: e.Office, MQTT: e.Reply.MQTT, Name: e.Reply.Name, Root: root, Ref: e.Ref, sign: id.Cert,
+	id.Office = &Office{API: e.Office, MQTT: e.Reply.MQTT, Name: e.Reply.Name, Root: root, Ref: e.Ref, Key: e.keyFile(), sign: id.Cert,
 		TLS: tls.Certificate{Certificate: append([][]byte{leaf.Raw}, e.Reply.Chain...), PrivateKey: key, Leaf: leaf}}
 	if e.Reply.SM2 == nil {
 		return nil

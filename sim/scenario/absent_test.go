@@ -53,6 +53,7 @@ func TestStartWithoutDisks(t *testing.T) {
 	}
 
 	back := disks[1].away(t, plugB)
+	a.findings(t, "disk.present B")
 	a.Restart()
 	a.waitFault(15*time.Second, "B", "disk.gone")
 	if w := a.words("disk.gone", "B"); !strings.Contains(w, "disk A works") {

@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +90,34 @@ func (a *Agent) findings(t *testing.T, broken ...string) (levels map[string]stri
 	return levels, r.CycleMS, r.Running
 }
 
+// hoursAgree holds the hours that doctor has left on a disk against those of the page.
+func (a *Agent) hoursAgree(t *testing.T) {
+	t.Helper()
+	Wait(t, 20*time.Second, "the agent keeps what its channels deliver", func() bool {
+		_, err := os.Stat(filepath.Join(a.Dir, "state", "rates.json"))
+		return err == nil
+	})
+	_, out, _ := command(t, "doctor", "--config", a.Config)
+	m := regexp.MustCompile(`Disk A has .* about (\d+) hours of recording at [0-9.]+ Mbit/s \(measured\)`).FindStringSubmatch(out)
+	if m == nil {
+		t.Fatalf("doctor says nothing of the hours left on A\n%s", out)
+	}
+	said, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s struct {
+		Disks []struct {
+			Name  string
+			Hours float64
+		}
+	}
+	a.Call("GET", "/state", nil, &s, http.StatusOK)
+	if page := s.Disks[0].Hours; s.Disks[0].Name != "A" || said < 0.7*page-1 || said > 1.3*page+1 {
+		t.Errorf("doctor has %.0f hours left, the page %+v", said, s.Disks)
+	}
+}
+
 // silentRoom is a room with one microphone, which costs next to nothing.
 func silentRoom(t *testing.T, name string, disks []*Disk) *Agent {
 	t.Helper()
@@ -143,6 +173,7 @@ func TestDoctorAndExport(t *testing.T) {
 	if !running || levels["disk.present A"] != "good" || levels["disk.speed A"] != "" || levels["ledger"] != "good" || levels["catalogue"] != "good" || levels["identity"] != "good" {
 		t.Errorf("beside the running agent: %v", levels)
 	}
+	a.hoursAgree(t)
 	if after := files(t, sessions); !maps.Equal(before, after) {
 		t.Error("doctor wrote to a disk of a running agent")
 	}

@@ -113,6 +113,9 @@ func TestEnrolledBoard(t *testing.T) {
 	Wait(t, 20*time.Second, "the office knows the session", func() bool { return office.Room(name).Session == id })
 	a.End(id)
 	Wait(t, 20*time.Second, "the office knows its end", func() bool { return office.Room(name).Session == "" })
+	if levels, _, _ := a.findings(t); levels["identity.enrolled"] != "good" || levels["office.api "+office.API] != "good" || levels["office "+office.Broker] != "good" {
+		t.Errorf("doctor, of an enrolled board: %v", levels)
+	}
 	if log := office.p.out.String() + a.Log(); strings.Contains(log, code) || strings.Contains(log, "PRIVATE") {
 		t.Error("a log holds a secret")
 	}
@@ -167,6 +170,7 @@ func TestEnrolledBoard(t *testing.T) {
 	// Revoked: the live connection ends, the page and the office say why, mosquitto refuses it too.
 	office.CA("revoke", name, "--reason", "key compromised")
 	Wait(t, 60*time.Second, "the page says that the certificate was revoked", func() bool { return a.faulty("identity.revoked") })
+	a.findings(t, "office.api "+office.API)
 	Wait(t, 60*time.Second, "the office lists the refusal", func() bool { return refusals(office.Office, name, "cert") > 0 })
 	broker.restart()
 	if err := broker.publish(a); err == nil {
