@@ -251,6 +251,15 @@ func (f *fake) Enter(_ context.Context, r Request) (User, error) {
 	return u, &Error{401, "login-needed", "请先登录。", "Log in first."}
 }
 
+// roles gives the one who logged in other roles.
+func (f *fake) roles(roles ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := f.users["good"]
+	u.Roles = roles
+	f.users["good"] = u
+}
+
 func (f *fake) Sees(_ User, r Request) bool { return r.Body != "OTHER" }
 
 func newServer(t testing.TB, f *fake, change ...func(*Options)) *Server {

@@ -57,6 +57,8 @@ func looks() []look {
 		{"compliance-all", "/compliance", "document.querySelectorAll('#items tr').length > 0 && (document.querySelector('.filters button:last-child').click(), document.querySelectorAll('#items tr').length === 7)", nil},
 		{"sessions", "/sessions", "document.querySelectorAll('.session').length === 2", nil},
 		{"session", "/sessions/20261123T060509Z-0badcafe", "document.querySelectorAll('#files li').length === 4", nil},
+		{"access", "/access?session=20261123T060509Z-0badcafe", "document.querySelectorAll('#grants li, #asked li').length === 3 && !document.getElementById('new').hidden", func(f *fake) { f.roles("operator", "approver", "auditor") }},
+		{"register", "/register", "document.querySelectorAll('#looks tr').length === 3", func(f *fake) { f.roles("operator", "auditor") }},
 		{"login", "/login", "document.readyState === 'complete'", nil},
 		{"missing", "/nothing", "document.readyState === 'complete'", nil},
 	}
@@ -86,7 +88,7 @@ func TestPagesInEachLanguage(t *testing.T) {
 		t.Run(lang, func(t *testing.T) {
 			t.Parallel()
 			f := measuredFake()
-			url, _ := serve(t, newServer(t, f, func(o *Options) { o.Live = http.NotFoundHandler() }))
+			url, _ := serve(t, newServer(t, f, func(o *Options) { o.Live, o.Grants = http.NotFoundHandler(), fakeGrants{f} }))
 			ctx := browser(t)
 			run(t, ctx, "axe", chromedp.ActionFunc(func(ctx context.Context) error {
 				_, err := cdpage.AddScriptToEvaluateOnNewDocument(string(axe)).Do(ctx)

@@ -111,11 +111,17 @@ func TestOpenAPIDescribesTheAnswers(t *testing.T) {
 		{newFake(), "get", "/sessions/{id}/media/{channel}/{n}", one[len("/api/v1"):] + "/media/face/9", "", logged, "404"},
 		{newFake(), "get", "/sessions/{id}/bundle", one[len("/api/v1"):] + "/bundle", "", logged, "404"},
 		{newFake(), "post", "/sessions/{id}/verify", one[len("/api/v1"):] + "/verify", "", logged, "200"},
+		{newFake(), "get", "/access/grants", "/access/grants", "", logged, "200"},
+		{newFake(), "post", "/access/grants", "/access/grants", `{"session":"20261123T060509Z-0badcafe","do":["play"],"purpose":"复核"}`, logged, "201"},
+		{newFake(), "post", "/access/grants/{id}/answer", "/access/grants/1/answer", `{"give":true}`, logged, "200"},
+		{newFake(), "post", "/access/grants/{id}/end", "/access/grants/1/end", `{"why":"x"}`, logged, "200"},
+		{newFake(), "post", "/access/grants/{id}/receipt", "/access/grants/1/receipt", `{"medium":"x","signed":"y"}`, logged, "200"},
+		{newFake(), "get", "/access/register", "/access/register", "", logged, "200"},
 		{newFake(), "post", "/login", "/login", `{"name":"王某","password":"correct horse"}`, logged, "200"},
 		{newFake(), "post", "/login", "/login", `{"name":"王某","password":"x"}`, logged, "401"},
 		{newFake(), "get", "/login", "/login", "", logged, "200"},
 	} {
-		w := call(newServer(t, tt.f), strings.ToUpper(tt.method), "/api/v1"+tt.url, tt.body, tt.hdr)
+		w := call(newServer(t, tt.f, withGrants(tt.f)), strings.ToUpper(tt.method), "/api/v1"+tt.url, tt.body, tt.hdr)
 		ref := d.ref(t, tt.path, tt.method, tt.status)
 		if ref == "" {
 			t.Errorf("%s %s: no schema for %s", tt.method, tt.path, tt.status)
