@@ -50,6 +50,9 @@ func TestDoctorOfABrokenConfiguration(t *testing.T) {
 			t.Errorf("%s is %q, want %q in %v", name, got[name], level, got)
 		}
 	}
+	if code := command([]string{"doctor", "--repair", "--config", file}, nil, &out, &errs); code != exitGood {
+		t.Errorf("the repair of what is there: exit %d, %s", code, &errs)
+	}
 	if err := os.WriteFile(file, []byte("channels: 1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

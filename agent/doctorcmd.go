@@ -68,7 +68,7 @@ func (c *commands) doctor(stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if c.Doctor.Repair {
-		return withOffline(c.Doctor.Config, doctorOfSelf, stderr, func(ctx context.Context, o *offline) (int, error) { return exitGood, o.repairAll(ctx, stdout) })
+		return withoutAgent(cfg, doctorOfSelf, stderr, func(ctx context.Context, o *offline) (int, error) { return exitGood, o.repairAll(ctx, stdout) })
 	}
 	e := &examination{cfg: cfg, wrong: wrong, layer: durable.OS{}, heard: map[string]int64{}}
 	lock, err := lockState(cfg.State)

@@ -107,6 +107,11 @@ func withOffline(path, command string, stderr io.Writer, do func(ctx context.Con
 	if cfg == nil {
 		return exitUsage
 	}
+	return withoutAgent(cfg, command, stderr, do)
+}
+
+// withoutAgent is withOffline of a configuration, of which disks and files may be missing.
+func withoutAgent(cfg *config.Config, command string, stderr io.Writer, do func(ctx context.Context, o *offline) (int, error)) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	o, err := openOffline(cfg, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))

@@ -95,6 +95,20 @@ func TestStartWithoutDisks(t *testing.T) {
 	a.End(id)
 	backs[1]()
 	a.waitCleared(60*time.Second, "B", "disk.gone")
+
+	id = a.Begin() // power is cut, and the disks are slow to appear
+	pause(2 * time.Second)
+	a.Kill()
+	backs = []func(){disks[0].away(t, plugA), disks[1].away(t, plugB)}
+	a.Restart()
+	a.waitFault(15*time.Second, "", "disk.none")
+	backs[0]()
+	backs[1]()
+	Wait(t, 30*time.Second, "the room records on", func() bool { return a.State().Session != nil })
+	if s := a.State().Session; s.Continues != id {
+		t.Errorf("%s continues %q, want %s", s.ID, s.Continues, id)
+	}
+	a.End(a.State().Session.ID)
 	if code := a.Stop(); code != 0 {
 		t.Errorf("exit %d\n%s", code, a.Log())
 	}
