@@ -134,7 +134,7 @@ func as(token, action string) Request {
 // handed over, read in the register, over a restart.
 func TestCopyForAParty(t *testing.T) {
 	r := newArchive(t, ApprovalOthers)
-	li, zhao, shen, qian := r.login(t, "li"), r.login(t, "zhao"), r.login(t, "shen"), r.login(t, "qian")
+	li, zhao, qian := r.login(t, "li"), r.login(t, "zhao"), r.login(t, "qian")
 	lawyer := &report.Party{Name: "张律师", Capacity: "代理律师", Document: "律师证 14010001"}
 	g, err := r.Ask(Wish{Request: as(li, ""), Do: []string{Copy}, Purpose: "当事人委托律师复制", For: lawyer})
 	if err != nil || g.State != report.GrantAsked || g.Who != "li" {
@@ -178,7 +178,8 @@ func TestCopyForAParty(t *testing.T) {
 		t.Errorf("the receipt: %v", err)
 	}
 	r.open(t, ApprovalOthers) // the agent starts again: grants hold, logins do not
-	li, shen = r.login(t, "li"), r.login(t, "shen")
+	li = r.login(t, "li")
+	shen := r.login(t, "shen")
 	if _, err := r.Enter(t.Context(), as(li, Copy)); err != nil {
 		t.Errorf("a second copy within the term, after a restart: %v", err)
 	}
