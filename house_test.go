@@ -56,9 +56,9 @@ var thirdParty = []struct {
 	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},
 	{"golang.org/x/crypto", []string{"agent/access", "provisioning/users"}, "password hashing"},
 	{"github.com/digitorus/timestamp", []string{"sim/tsa"}, "a time-stamping authority for tests; the product reads and asks for tokens with its own code"},
-	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/live", "drivers/gpioline", "drivers/i2cbus", "drivers/rtsp", "drivers/alsa", "drivers/scanner", "drivers/modbus", "drivers/driverstest", "drivers/v4l2", "sim/scenario", "provisioning", "drivers/watchdog"}, "system calls; what the CPU can"},
+	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/live", "drivers/gpioline", "drivers/i2cbus", "drivers/rtsp", "drivers/alsa", "drivers/scanner", "drivers/modbus", "drivers/driverstest", "drivers/v4l2", "sim/scenario", "provisioning", "drivers/watchdog", "drivers/rtc"}, "system calls; what the CPU can"},
 	{"golang.org/x/sync", []string{"agent", "agent/capture", "provisioning", "provisioning/witness"}, "errgroup, where something is started and awaited"},
-	{"periph.io/x/conn/v3", []string{"agent", "drivers/gpioline", "drivers/input", "drivers/lamp", "drivers/i2cbus", "drivers/climate", "drivers/tmp117"}, "pins, buses and units that other people's drivers speak too"},
+	{"periph.io/x/conn/v3", []string{"agent", "drivers/gpioline", "drivers/input", "drivers/lamp", "drivers/i2cbus", "drivers/climate", "drivers/tmp117", "drivers/rtc", "drivers/power", "drivers/buzzer"}, "pins, buses and units that other people's drivers speak too"},
 	{"github.com/prometheus/client_golang", []string{"agent/web"}, "/metrics in the text format collectors read"},
 }
 

@@ -72,3 +72,56 @@ type Scanner interface {
 	// called again.
 	Run(ctx context.Context, scanned func(text string, up time.Duration)) error
 }
+
+// RTCTime is what a hardware clock shows.
+type RTCTime struct {
+	T       time.Time     // UTC; this second has begun, the next has not
+	Stopped bool          // it stood still since it was last set (no battery, or an empty one): T is worth nothing
+	Up      time.Duration // uptime of the reading
+}
+
+// RTC is a hardware clock 硬件时钟: it goes on by a battery of its own while the board has no power.
+type RTC interface {
+	Read(ctx context.Context) (RTCTime, error)
+}
+
+// SettableRTC is a hardware clock that this program may set.
+type SettableRTC interface {
+	RTC
+	// Set lets the clock go on from the next full second of now, up to a second away, and returns once it has been read
+	// back. What was wrong with its time before is forgotten.
+	Set(ctx context.Context, now func() time.Time) error
+}
+
+// Supply is one reading of what the room runs on.
+type Supply struct {
+	MilliVolt int           // of the battery, 1/1000 V
+	MilliAmp  int           // out of the battery, 1/1000 A; negative: into it
+	Mains     bool          // false: the battery feeds the room
+	Charge    int           // of the battery, 1/1000 of full
+	Left      time.Duration // until the battery is empty if all goes on as it does; with Mains, -1
+	Up        time.Duration // uptime of the reading
+}
+
+// PowerMeter reads what the room runs on. Its judgement gets better with regular readings, some seconds apart.
+type PowerMeter interface {
+	Read(ctx context.Context) (Supply, error)
+}
+
+// Beep is a signal of the buzzer.
+type Beep string
+
+// The signals of a buzzer.
+const (
+	BeepStart  Beep = "start"  // recording begins, or goes on after a pause
+	BeepPaused Beep = "paused" // a break begins
+	BeepEnd    Beep = "end"    // recording ends
+	BeepAsk    Beep = "ask"    // the room asks something, or warns of a limit: see the page
+	BeepFault  Beep = "fault"  // something is not recorded
+)
+
+// Buzzer is a beeper 蜂鸣器 in the room.
+type Buzzer interface {
+	// Sound returns when the signal has sounded, or ctx has ended; then the buzzer is silent.
+	Sound(ctx context.Context, b Beep) error
+}

@@ -36,6 +36,8 @@ var drivers = []driver{
 	{pkg: "drivers/v4l2", rig: "media", run: "HIL[^U]"},
 	{pkg: "drivers/v4l2", rig: "planes", run: "HIL[^U]"},
 	{pkg: "drivers/v4l2", rig: "usb", run: "HILUSB"},
+	{pkg: "drivers/power", rig: "lines"},
+	{pkg: "drivers/rtc", rig: "lines"},
 	{pkg: "drivers/scanner", rig: "lines+usb"},
 	{pkg: "drivers/tmp117", rig: "lines"},
 	{pkg: "drivers/watchdog", rig: "watchdog", short: true},
