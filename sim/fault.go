@@ -12,7 +12,7 @@ import (
 )
 
 type fault struct {
-	Name    string `arg:"" help:"black, frozen, covered, no-frames, silence, clipping, gone, clock-step"`
+	Name    string `arg:"" help:"black, frozen, covered, no-frames, silence, clipping, gone, clock-step, mains, worn-out, rtc"`
 	Channel string `arg:"" optional:"" help:"channel; default: every one that can have it"`
 	Off     bool   `help:"end the fault"`
 	Listen  string `default:"127.0.0.1:8080" help:"address of the room's page"`

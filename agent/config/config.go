@@ -80,6 +80,7 @@ type Config struct {
 	Scanner     *Scanner     `yaml:"scanner"`     // nil: none, case numbers are typed
 	Power       *Power       `yaml:"power"`       // nil: no battery
 	RTC         *RTC         `yaml:"rtc"`         // nil: none, or the kernel's own business
+	Buzzer      *Buzzer      `yaml:"buzzer"`      // nil: none
 	Web         Web          `yaml:"web"`
 	Access      Access       `yaml:"access"`
 	Live        Live         `yaml:"live"` // pictures for people who watch

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -53,7 +54,7 @@ type LampGPIO struct {
 
 // Thermometer measures the room's air: exactly one of its fields.
 type Thermometer struct {
-	I2C    *I2C       `yaml:"i2c"`    // sht3x (default), sht4x at 0x44
+	I2C    *I2C       `yaml:"i2c"`    // sht3x (default), sht4x at 0x44; tmp117 at 0x48, without humidity
 	Modbus *Modbus    `yaml:"modbus"` // a sensor on RS-485
 	Sim    *SimDevice `yaml:"sim"`    // board sim only
 }
@@ -88,9 +89,24 @@ type Battery struct {
 	CapacityMAH int `yaml:"capacity_mah"` // required with i2c; mAh
 }
 
-// RTC is a clock with a battery of its own, for boards whose kernel has no driver for it.
+// RTC is a clock with a battery of its own: exactly one of its fields.
 type RTC struct {
-	I2C *I2C `yaml:"i2c"` // ds3231 at 0x68
+	I2C    *I2C       `yaml:"i2c"`    // ds3231 at 0x68, where the kernel has no driver for it: this program sets it
+	Device string     `yaml:"device"` // the kernel's, such as /dev/rtc0: looked at, and set by the kernel
+	Sim    *SimDevice `yaml:"sim"`    // board sim only
+}
+
+// Buzzer beeps: exactly one of its fields.
+type Buzzer struct {
+	GPIO *BuzzerGPIO `yaml:"gpio"`
+	Sim  *SimDevice  `yaml:"sim"` // board sim only
+}
+
+// BuzzerGPIO is a line that an active buzzer, which makes its own tone, hangs on.
+type BuzzerGPIO struct {
+	Chip      string `yaml:"chip"`       // as of an input
+	Line      string `yaml:"line"`       // required
+	ActiveLow bool   `yaml:"active_low"` // low means sound; default false
 }
 
 // chips are those a key takes: the default first, each with its usual address and the last one of its range.
@@ -100,7 +116,7 @@ type chips []struct {
 }
 
 var (
-	thermometerChips = chips{{"sht3x", 0x44, 0x45}, {"sht4x", 0x44, 0x46}}
+	thermometerChips = chips{{"sht3x", 0x44, 0x45}, {"sht4x", 0x44, 0x46}, {"tmp117", 0x48, 0x4B}}
 	powerChips       = chips{{"ina226", 0x40, 0x4F}, {"ina219", 0x40, 0x4F}}
 	rtcChips         = chips{{"ds3231", 0x68, 0x68}}
 )
@@ -184,8 +200,20 @@ func (c *Config) checkWiring(d *decoder) {
 	if c.Thermometer != nil {
 		c.checkThermometer(d)
 	}
-	if c.RTC != nil && c.RTC.I2C == nil {
-		d.bad("rtc", "没有指明设备；请写 i2c，没有该设备则删去此键", "names no device: write i2c, or remove the key if there is none")
+	if r := c.RTC; r != nil {
+		c.needsOne(d, "rtc", "i2c", r.I2C != nil || r.Device != "", r.Sim != nil)
+		if r.I2C != nil && r.Device != "" {
+			d.bad("rtc", "请只填写 i2c 与 device 之一：内核已有驱动的写 device", "name only one of i2c and device: device if the kernel has a driver for it")
+		}
+		if r.Device != "" && !strings.HasPrefix(r.Device, "/dev/rtc") {
+			d.bad("rtc.device", "请填写内核的时钟，例如 /dev/rtc0", "name the kernel's clock, such as /dev/rtc0")
+		}
+	}
+	if b := c.Buzzer; b != nil {
+		c.needsOne(d, "buzzer", "gpio", b.GPIO != nil, b.Sim != nil)
+		if b.GPIO != nil {
+			d.line("buzzer.gpio", "line", b.GPIO.Chip, b.GPIO.Line)
+		}
 	}
 	for _, w := range c.wired() {
 		d.i2c(w.key, w.i2c, w.of)

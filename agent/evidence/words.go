@@ -50,6 +50,7 @@ var chinese = []struct{ start, zh string }{
 	{"agent stopped", "程序意外停止"},
 	{"disk-failed", "磁盘全部失效"},
 	{"disk-full", "磁盘已满"},
+	{"battery low", "电池将耗尽，按序封存"},
 	{"connection lost", "连接中断"},
 	{"no data", "没有数据"},
 	{"never delivered", "从未送来画面或声音"},

@@ -79,6 +79,8 @@ type (
 		Ago     time.Duration
 		Details Details
 	}
+	// BatteryLow says that the battery, which feeds the room alone, ends soon.
+	BatteryLow struct{}
 	// Shutdown asks for the seal at once, without post-roll.
 	Shutdown struct{}
 )
@@ -103,6 +105,7 @@ func (NoticeGiven) event() {}
 func (Raise) event()       {}
 func (Clear) event()       {}
 func (PowerBack) event()   {}
+func (BatteryLow) event()  {}
 func (Shutdown) event()    {}
 
 // Action is something to do. Actions are carried out in order.

@@ -102,6 +102,11 @@ func (m *machine) on(e Event) {
 		m.clear(e)
 	case PowerBack:
 		m.powerBack(e)
+	case BatteryLow: // what starts later is recorded all the same: recording is never refused
+		if m.running() || m.Phase == PostRoll {
+			m.do(Announce{"end"})
+			m.finish(Stop{Reason: "battery low", Who: "rule"})
+		}
 	case Shutdown:
 		if m.running() || m.Phase == PostRoll {
 			m.finish(Stop{Reason: "agent stopping"})

@@ -3,6 +3,7 @@ const words = {
   button: '按钮 Button', door: '门打开 Door open', presence: '有人 Somebody is there',
   black: '黑屏 Black', frozen: '画面冻结 Frozen', covered: '镜头被遮 Covered', 'no-frames': '无画面 No frames',
   silence: '无声 Silence', clipping: '削波 Clipping', gone: '断开 Gone', 'clock-step': '时钟跳变 10 s Clock step',
+  mains: '停电 Mains lost', 'worn-out': '电池只剩 40 s Battery worn out', rtc: '时钟电池没电 Clock battery dead',
   idle: '空闲 Idle', recording: '正在录制 Recording', paused: '暂停 Paused', impaired: '录制受损 Impaired', fault: '故障 Fault',
 };
 const say = (w) => words[w] ?? w;
@@ -68,6 +69,10 @@ async function refresh() {
     for (const f of c.can) {
       button(g, c.id + ' ' + f, say(f), c.faults.includes(f), (to) => post(`/sim/fault/${f}?channel=${c.id}&on=${to}`));
     }
+  }
+  const faulty = { mains: s.power?.mains === false, 'worn-out': s.power?.worn_out, rtc: s.rtc?.stopped };
+  for (const f of [...(s.power ? ['mains', 'worn-out'] : []), ...(s.rtc ? ['rtc'] : [])]) {
+    button(group(byId('faults'), 'power', '电源 Power'), f, say(f), faulty[f], (to) => post(`/sim/fault/${f}?on=${to}`));
   }
   if (s.can_step_clock) {
     button(group(byId('faults'), 'board', '时钟 Clock'), 'clock-step', say('clock-step'), s.clock_step_ns !== 0, (to) => post(`/sim/fault/clock-step?on=${to}`));

@@ -26,7 +26,10 @@ type State struct {
 	Lamp        []LampChange               `json:"lamp,omitempty"` // oldest first; the last one holds
 	Climate     *ClimateState              `json:"climate,omitempty"`
 	Speaker     *SpeakerState              `json:"speaker,omitempty"`
-	ClockStep   time.Duration              `json:"clock_step_ns"` // sum of all simulated steps
+	Power       *PowerState                `json:"power,omitempty"`
+	RTC         *RTCState                  `json:"rtc,omitempty"`
+	Buzzer      []BuzzerSound              `json:"buzzer,omitempty"` // oldest first
+	ClockStep   time.Duration              `json:"clock_step_ns"`    // sum of all simulated steps
 	CanStepTime bool                       `json:"can_step_clock"`
 	CanScan     bool                       `json:"can_scan"` // there is a scanner
 }
@@ -79,6 +82,15 @@ func (r *Room) State() State {
 	if r.speaker != nil {
 		n, last := r.speaker.Plays()
 		s.Speaker = &SpeakerState{n, last}
+	}
+	if r.power != nil {
+		s.Power = r.power.state()
+	}
+	if r.rtc != nil {
+		s.RTC = r.rtc.state()
+	}
+	if r.buzzer != nil {
+		s.Buzzer = r.buzzer.Sounds()
 	}
 	return s
 }

@@ -1,5 +1,5 @@
 // Package sim simulates the devices of a room: camera, microphone, button, door contact, presence
-// sensor, lamp, thermometer, speaker and scanner, with the faults they can have.
+// sensor, lamp, thermometer, speaker, scanner, battery, hardware clock and buzzer, with the faults they can have.
 //
 // A [Room] holds one twin of each device asked for. Picture and sound hang on the uptime: picture n
 // belongs to uptime n/fps, sound frame k to uptime k/48000, so that the flash in the picture and the
@@ -31,11 +31,15 @@ const (
 	FaultClipping  = "clipping"   // microphone: far too loud
 	FaultGone      = "gone"       // both: not connected
 	FaultClockStep = "clock-step" // the board's wall clock jumps; see [Room.StepClock]
+	FaultMains     = "mains"      // the mains are lost: the room runs on its battery
+	FaultWornOut   = "worn-out"   // the battery lasts for 40 s only
+	FaultRTC       = "rtc"        // the hardware clock's battery is dead: it has just begun in 2000
 )
 
 var (
 	cameraFaults     = []string{FaultBlack, FaultFrozen, FaultCovered, FaultNoFrames, FaultGone}
 	microphoneFaults = []string{FaultSilence, FaultClipping, FaultGone}
+	powerFaults      = []string{FaultMains, FaultWornOut, FaultRTC} // of the board itself
 )
 
 // CameraOptions describe one camera.
@@ -54,6 +58,7 @@ type Options struct {
 	Button, Door, Presence bool
 	Lamp, Thermometer      bool
 	Speaker, Scanner       bool
+	Power, RTC, Buzzer     bool
 
 	Uptime    func() time.Duration // required: the board's uptime
 	Wall      func() time.Time     // what the clock in the picture shows; nil: time.Now
@@ -70,6 +75,9 @@ type Room struct {
 	thermometer *Thermometer
 	speaker     *Speaker
 	scanner     *Scanner
+	power       *Power
+	rtc         *RTC
+	buzzer      *Buzzer
 	stepped     atomic.Int64 // ns, sum of the clock steps
 }
 
@@ -119,6 +127,15 @@ func New(o Options) (*Room, error) {
 	if o.Scanner {
 		r.scanner = newScanner(o.Uptime)
 	}
+	if o.Power {
+		r.power = &Power{uptime: o.Uptime, left: powerLasts}
+	}
+	if o.RTC {
+		r.rtc = &RTC{uptime: o.Uptime, offset: since(o.Wall(), o.Uptime())}
+	}
+	if o.Buzzer {
+		r.buzzer = &Buzzer{uptime: o.Uptime}
+	}
 	if o.Speaker {
 		r.speaker = &Speaker{uptime: o.Uptime, air: air}
 	}
@@ -152,6 +169,15 @@ func (r *Room) Thermometer() *Thermometer { return r.thermometer }
 
 // Speaker returns the speaker, nil if there is none.
 func (r *Room) Speaker() *Speaker { return r.speaker }
+
+// Power returns the battery with its meter, nil if there is none.
+func (r *Room) Power() *Power { return r.power }
+
+// RTC returns the hardware clock, nil if there is none.
+func (r *Room) RTC() *RTC { return r.rtc }
+
+// Buzzer returns the buzzer, nil if there is none.
+func (r *Room) Buzzer() *Buzzer { return r.buzzer }
 
 // SetInput moves an input: the button down, the door open, somebody there.
 func (r *Room) SetInput(kind drivers.InputKind, on bool) error {
@@ -196,8 +222,11 @@ func (r *Room) Fault(name, channel string, on bool) error {
 		}
 		return nil
 	}
+	if done, err := r.boardFault(name, on); done {
+		return err
+	}
 	if !slices.Contains(cameraFaults, name) && !slices.Contains(microphoneFaults, name) {
-		return fmt.Errorf("sim: no fault %q: there are %v, %v and %s", name, cameraFaults, microphoneFaults, FaultClockStep)
+		return fmt.Errorf("sim: no fault %q: there are %v, %v, %v and %s", name, cameraFaults, microphoneFaults, powerFaults, FaultClockStep)
 	}
 	n := 0
 	for _, c := range r.cameras {
@@ -216,6 +245,23 @@ func (r *Room) Fault(name, channel string, on bool) error {
 		return fmt.Errorf("sim: no channel %q that can be %s", channel, name)
 	}
 	return nil
+}
+
+// boardFault shows or ends a fault of battery or hardware clock; it is not done if the fault is none of these.
+func (r *Room) boardFault(name string, on bool) (done bool, err error) {
+	switch {
+	case !slices.Contains(powerFaults, name):
+		return false, nil
+	case name == FaultRTC && r.rtc == nil:
+		return true, errors.New("sim: this room has no hardware clock: add rtc to the configuration")
+	case name == FaultRTC:
+		r.rtc.die(on)
+	case r.power == nil:
+		return true, errors.New("sim: this room has no battery: add power to the configuration")
+	default:
+		r.power.fault(name, on)
+	}
+	return true, nil
 }
 
 // faults are those one device shows now.

@@ -28,6 +28,7 @@ var drivers = []driver{
 	{pkg: "sim/hil/i2cchip", rig: "lines", short: true},
 	{pkg: "sim/hil/usbsim", rig: "usb"},
 	{pkg: "drivers/alsa", rig: "media+usb"},
+	{pkg: "drivers/buzzer", rig: "lines"},
 	{pkg: "drivers/climate", rig: "lines"},
 	{pkg: "drivers/gpioline", rig: "lines", short: true},
 	{pkg: "drivers/i2cbus", rig: "lines"},
