@@ -102,7 +102,7 @@ func TestWhatAManagerDoes(t *testing.T) {
 		chromedp.SendKeys("[name=password]", "correct horse"+kb.Enter), truth("location.pathname + location.search === '/rooms?class=fail'"),
 		truth("document.querySelectorAll('#rooms tbody tr').length === 1"), shows("#rooms tbody", "询问室三"), shows("#rooms tbody", "无黑屏 · face"))
 	act(t, ctx, "the start page counts", chromedp.Navigate(o.url), shows("#n-fail", "1"), shows("#n-silent", "2"), shows("#n-partial", "1"), shows("#n-pass", "1"), shows("#n-recording", "2"), shows("#n-alarms", "1"),
-		shows("#alarmlist", "磁盘 B 已断开"), shows("#alarmlist", "请重新连接磁盘"), shows("#faillist", "询问室三"), shows("#sums", "缺号 3"))
+		shows("#alarmlist", "磁盘 B 没有连接"), shows("#alarmlist", "请接好磁盘"), shows("#faillist", "询问室三"), shows("#sums", "缺号 3"))
 	act(t, ctx, "to the room by keyboard", chromedp.Focus("#faillist a"), chromedp.KeyEvent(kb.Enter), truth("location.pathname === '/rooms/room-3'"), shows("#title", "询问室三"), shows("#class", "不合格"),
 		truth("document.querySelectorAll('#items tbody tr').length === 7"),
 		truth("document.querySelector('#items tbody tr td:nth-child(5) .basis.rule')?.textContent === '司法规定'"), truth("[...document.querySelectorAll('#items .basis.default')].every(e => e.textContent === '本系统默认')"),
