@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -235,6 +236,9 @@ func (b *batch) numbered(ctx context.Context, p op, r func() *room) error {
 		p.device, k.outbox, p.num.N, p.num.T.UTC().Format(time.RFC3339Nano), p.at.UnixMilli(), p.num.Type, string(p.num.Body)); err != nil {
 		return err
 	}
+	if err := b.catalogue(ctx, p.device, b.roomName(p.device), p.num); err != nil {
+		return err
+	}
 	delta := o.missing() - before
 	b.after = append(b.after, func() {
 		r := r()
@@ -251,6 +255,16 @@ func (b *batch) numbered(ctx context.Context, p op, r func() *room) error {
 		return err
 	}
 	return b.saveBox(ctx, k, o, p.at)
+}
+
+// roomName is what people call the room of a device now.
+func (b *batch) roomName(device string) string {
+	b.f.mu.RLock()
+	defer b.f.mu.RUnlock()
+	if r := b.f.rooms[device]; r != nil {
+		return cmp.Or(r.state.Room, device)
+	}
+	return device
 }
 
 func (b *batch) saveBox(ctx context.Context, k boxKey, o *numbers, at time.Time) error {

@@ -14,7 +14,7 @@ import (
 	"minglu/agent/report"
 )
 
-const schemaVersion = 1
+const schemaVersion = 2
 
 // Times are milliseconds since 1970 UTC by this machine; t is what the device said.
 const schema = `
@@ -75,8 +75,8 @@ CREATE TABLE refused (
 	last   INTEGER NOT NULL,
 	detail TEXT NOT NULL,
 	PRIMARY KEY (device, why)
-) WITHOUT ROWID;
-PRAGMA user_version = 1;`
+) WITHOUT ROWID;` + sessionSchema + `
+PRAGMA user_version = 2;`
 
 func (f *Fleet) connect() error {
 	path, err := filepath.Abs(f.o.Path)
@@ -113,8 +113,14 @@ func (f *Fleet) connect() error {
 		}
 		return tx.Commit()
 	}
+	if version == 1 {
+		return f.migrate(context.Background())
+	}
 	if version != schemaVersion {
 		return fmt.Errorf("the database has version %d, this program reads %d: use the program that made it, or name another state folder", version, schemaVersion)
+	}
+	if _, err := f.write.Exec(sessionSchema); err != nil { // tables and indexes that came later
+		return fmt.Errorf("schema: %w", err)
 	}
 	return nil
 }
@@ -165,6 +171,9 @@ func (f *Fleet) load() error {
 		return err
 	}); err != nil {
 		return fmt.Errorf("holes: %w", err)
+	}
+	if err := f.loadBodies(); err != nil {
+		return err
 	}
 	// Outboxes with open holes must be known, so that waiting for them can end.
 	if err := each(f.read, "SELECT DISTINCT device, outbox FROM hole WHERE lost = 0", func(s scanner) error {

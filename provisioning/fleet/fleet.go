@@ -67,6 +67,7 @@ type Fleet struct {
 
 	mu      sync.RWMutex
 	rooms   map[string]*room
+	bodies  map[string]string // that have sessions: name by key
 	refused map[refusalKey]*Refusal
 	dirty   map[refusalKey]bool // refusals not written yet
 	change  int64               // counts changes of rooms
@@ -114,7 +115,7 @@ func Open(o Options) (*Fleet, error) {
 		o.Names = func() []string { return nil }
 	}
 	f := &Fleet{o: o, queue: make(chan op, queueSize), ended: make(chan struct{}), start: o.Now(),
-		rooms: map[string]*room{}, refused: map[refusalKey]*Refusal{}, dirty: map[refusalKey]bool{}, boxes: map[boxKey]*numbers{}, waiting: map[boxKey]bool{}}
+		rooms: map[string]*room{}, bodies: map[string]string{}, refused: map[refusalKey]*Refusal{}, dirty: map[refusalKey]bool{}, boxes: map[boxKey]*numbers{}, waiting: map[boxKey]bool{}}
 	err := f.connect()
 	if err == nil {
 		err = f.load()

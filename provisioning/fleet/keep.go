@@ -124,6 +124,15 @@ func (f *Fleet) age(ctx context.Context, now time.Time) (more bool, err error) {
 	if _, err := f.write.ExecContext(ctx, "DELETE FROM alarm WHERE cleared <> '' AND cleared < ?", oldText); err != nil {
 		return false, fmt.Errorf("old alarms: %w", err)
 	}
+	if _, err := f.write.ExecContext(ctx, "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE opened < ? ORDER BY opened LIMIT ?)", now.Add(-SessionsFor).UnixMilli(), keepChunk); err != nil {
+		return false, fmt.Errorf("old sessions: %w", err)
+	}
+	if _, err := f.write.ExecContext(ctx, "DELETE FROM unrecorded WHERE t < ?", now.Add(-SessionsFor).UnixMilli()); err != nil {
+		return false, fmt.Errorf("old reasons: %w", err)
+	}
+	if _, err := f.write.ExecContext(ctx, "DELETE FROM look WHERE t < ?", now.Add(-SessionsFor).UnixMilli()); err != nil {
+		return false, fmt.Errorf("old looks: %w", err)
+	}
 	// An outbox nobody used for so long is gone; its holes go with it.
 	if _, err := f.write.ExecContext(ctx, "DELETE FROM hole WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.device = hole.device AND o.outbox = hole.outbox AND o.used < ?)", old); err != nil {
 		return false, fmt.Errorf("old holes: %w", err)

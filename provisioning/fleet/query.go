@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -108,6 +109,27 @@ func (q *Filter) fits(r *Room) bool {
 	return (q.Class == "" || r.Class == q.Class) && (!q.Recording || r.Recording) &&
 		(text == "" || strings.Contains(strings.ToLower(r.Device+"\n"+r.Room+"\n"+r.Body), text)) &&
 		(q.Item == "" || slices.ContainsFunc(r.Failed, func(it FailedItem) bool { return it.Item == q.Item }))
+}
+
+// Held is what a device last said it holds of the office's lists.
+type Held struct {
+	Device  string
+	Version string // "": none
+	Online  bool
+	Since   string // changes with each new connection
+}
+
+// Held gives what each device that ever spoke says it holds.
+func (f *Fleet) Held() []Held {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	list := make([]Held, 0, len(f.rooms))
+	for _, r := range f.rooms {
+		if r.state.Run != "" {
+			list = append(list, Held{r.name, r.state.Lists, r.state.Online, r.state.Run + "." + strconv.FormatInt(r.state.BdSeq, 10)})
+		}
+	}
+	return list
 }
 
 // Changed gives the rooms that look different since change, at most MaxLimit of them; all is false if
