@@ -13,10 +13,18 @@ type Body struct{ Name, USCC, System string }
 
 // Details say whose session it is; each may be empty and completed later.
 type Details struct {
-	Case, Matter string
-	Officers     []Officer
-	Body         Body // whose session it is; zero: the room's own. It is fixed once the session is open
-	Flags        []string
+	Case, Matter            string // Matter is its name
+	MatterID, MatterVersion string // where in the office's list it stands, "" for a name alone
+	Booking                 string // id of the booking that was taken
+	Officers                []Officer
+	Body                    Body // whose session it is; zero: the room's own. It is fixed once the session is open
+	Flags                   []string
+}
+
+// Limits are the lawful lengths of one session, by its matter or body. The zero value: those of the [Rules].
+type Limits struct {
+	At    []time.Duration // rising
+	Ahead time.Duration   // how long ahead each is warned of
 }
 
 type (
@@ -30,19 +38,26 @@ type (
 	Door struct{ Open bool }
 	// Start asks for a session.
 	Start struct {
-		By      Trigger
-		Who     string
-		Details Details
+		By        Trigger
+		Who       string
+		Details   Details
+		Continues string // the session that this one continues: an adjourned hearing, or one that was cut; "" none
+		Limits    Limits
 	}
-	// Scan is a scanned case number.
-	Scan struct{ Case string }
+	// Scan is a scanned case number, and the adjourned hearing of that case that a new session continues, "" none.
+	Scan struct{ Case, Continues string }
 	// Complete gives facts that were missing.
 	Complete struct {
 		Who     string
 		Details Details
+		Limits  Limits
 	}
-	// Mark notes a moment.
-	Mark struct{ Text, Who string }
+	// Mark notes a moment. Kind is "agenda" for a step of a hearing, "button" for the room's button, "" for free text.
+	Mark struct{ Text, Who, Kind string }
+	// Prompt is a supervisor's word to the officers.
+	Prompt struct{ Text, Who string }
+	// PromptSeen says that the officers have read what was prompted.
+	PromptSeen struct{ Who string }
 	// Pause asks for a declared break; without a reason it is refused.
 	Pause struct{ Reason, Who string }
 	// Resume ends the break.
@@ -93,6 +108,8 @@ func (Start) event()       {}
 func (Scan) event()        {}
 func (Complete) event()    {}
 func (Mark) event()        {}
+func (Prompt) event()      {}
+func (PromptSeen) event()  {}
 func (Pause) event()       {}
 func (Resume) event()      {}
 func (Stop) event()        {}
@@ -115,8 +132,7 @@ type (
 	// Open begins a session, with pre-roll unless it starts paused.
 	Open struct {
 		Start
-		Continues string // session that this one continues
-		Paused    bool
+		Paused bool
 	}
 	// Lamp sets the lamp.
 	Lamp struct{ State LampState }
@@ -129,7 +145,7 @@ type (
 	// NoteMark writes a mark.
 	NoteMark struct{ Mark }
 	// NoteEvent writes an entry of the given type ("notice", "lamp", "fault", "cleared", "prompt").
-	NoteEvent struct{ Type, Code, Ch, Text string }
+	NoteEvent struct{ Type, Code, Ch, Text, Who string }
 	// PauseRecording turns capture off and declares the break.
 	PauseRecording struct{ Pause }
 	// ResumeRecording turns it on again.
@@ -141,7 +157,7 @@ type (
 	}
 	// Ask asks the people in the room.
 	Ask struct{ Question Question }
-	// Refuse answers a request that has no meaning now. Code: "running", "not-recording", "reason", "not-paused", "no-question".
+	// Refuse answers a request that has no meaning now. Code: "running", "not-recording", "reason", "not-paused", "no-question", "no-prompt".
 	Refuse struct{ Code string }
 )
 

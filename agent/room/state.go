@@ -24,6 +24,7 @@ type Rules struct {
 	EmptyAsk     time.Duration   // recording an empty room this long is asked about …
 	EmptyStop    time.Duration   // … and ended this long after the question
 	NoticeWithin time.Duration   // the notice of recording is missed after this
+	QuietAsk     time.Duration   // without a presence sensor: recording this long without a touch of anybody is asked about, never ended
 	PauseAsk     time.Duration   // a pause this long is asked about, once
 	Limits       []time.Duration // lawful lengths of a session; each is warned of ahead and when reached
 	LimitAhead   time.Duration   // how long ahead
@@ -42,6 +43,7 @@ func DefaultRules() Rules {
 		EmptyAsk:     10 * time.Minute,
 		EmptyStop:    5 * time.Minute,
 		NoticeWithin: 2 * time.Minute,
+		QuietAsk:     3 * time.Hour,
 		PauseAsk:     10 * time.Minute,
 		Limits:       []time.Duration{8 * time.Hour, 24 * time.Hour},
 		LimitAhead:   15 * time.Minute,
@@ -78,14 +80,15 @@ type State struct {
 	Session string        // id, "" until the recorder has opened it
 	Started time.Duration // trigger of the running session
 	Wish    Start         // what the running session was started with
-	After   string        // the session it continues, "" for none
 	Tried   time.Duration // last attempt to open while Session is ""
 	Failing bool          // the last attempt to open failed: nothing is recorded
 	Notice  bool          // the notice was played or given in this session
 	Missed  bool          // its absence was noted
 	Asked   Question      // the question now open, "" if none
 	AskedAt time.Duration
-	Warned  int // limits warned of: two per limit, ahead and reached
+	Warned  int           // limits warned of: two per limit, ahead and reached
+	Prompts []Prompt      // a supervisor's words that nobody has read yet, newest last
+	TouchAt time.Duration // last time somebody did something
 	Faults  []Fault
 	Lamp    LampState
 
@@ -121,4 +124,28 @@ const (
 	AskEmpty Question = "empty" // nobody seems to be here: end the session?
 	AskScan  Question = "scan"  // another case was scanned: end this one?
 	AskPause Question = "pause" // still paused: go on, or end?
+	AskQuiet Question = "quiet" // nobody has touched anything for long: end the session?
 )
+
+// Forgotten is the fault that stands while nobody answers whether a session was forgotten.
+const Forgotten = "room.forgotten"
+
+// maxPrompts is how many words of supervisors stand at once; the oldest gives way, and stays on record.
+const maxPrompts = 3
+
+// Limit is the next lawful limit of the running session under r, as a length since its trigger, and whether it
+// was warned of. 0: there is none, or all are passed.
+func (s State) Limit(r Rules) (at time.Duration, near bool) {
+	limits, _ := s.limits(r)
+	if s.Warned >= 2*len(limits) {
+		return 0, false
+	}
+	return limits[s.Warned/2], s.Warned%2 == 1
+}
+
+func (s State) limits(r Rules) (at []time.Duration, ahead time.Duration) {
+	if l := s.Wish.Limits; len(l.At) > 0 {
+		return l.At, l.Ahead
+	}
+	return r.Limits, r.LimitAhead
+}

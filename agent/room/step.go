@@ -13,7 +13,10 @@ func Step(r Rules, s State, e Event, now time.Duration) (State, []Action) {
 	if m.Phase == "" {
 		m.Phase = Idle
 	}
-	m.Faults = slices.Clone(s.Faults)
+	m.Faults, m.Prompts = slices.Clone(s.Faults), slices.Clone(s.Prompts)
+	if touched(e) {
+		m.TouchAt = now
+	}
 	m.on(e)
 	if lamp := m.lamp(); lamp != m.Lamp { // first of all: it must not wait for the recorder
 		m.Lamp = lamp
@@ -24,6 +27,15 @@ func Step(r Rules, s State, e Event, now time.Duration) (State, []Action) {
 		m.actions = append(first, m.actions...)
 	}
 	return m.State, m.actions
+}
+
+// touched tells whether somebody did something in the room.
+func touched(e Event) bool {
+	switch e.(type) {
+	case Button, Start, Scan, Complete, Mark, Pause, Resume, Answer, PromptSeen:
+		return true
+	}
+	return false
 }
 
 // machine is one Step at work.
@@ -62,11 +74,15 @@ func (m *machine) on(e Event) {
 		}
 		m.start(e)
 	case Scan:
-		m.scan(e.Case)
+		m.scan(e)
 	case Complete:
 		m.complete(e)
 	case Mark:
 		m.mark(e)
+	case Prompt:
+		m.prompt(e)
+	case PromptSeen:
+		m.seen(e)
 	case Pause:
 		m.pause(e)
 	case Resume:
@@ -125,8 +141,9 @@ func (m *machine) start(w Start) {
 
 func (m *machine) begin(w Start) {
 	m.enter(Recording)
-	m.Session, m.After, m.Started, m.Wish, m.Tried = "", "", m.now, w, m.now
-	m.Failing, m.Notice, m.Missed, m.Asked, m.Warned = false, false, false, "", 0
+	m.Session, m.Started, m.Wish, m.Tried, m.TouchAt = "", m.now, w, m.now, m.now
+	m.Failing, m.Notice, m.Missed, m.Warned, m.Prompts = false, false, false, 0, nil
+	m.settled()
 	m.Disarmed = true
 	m.PausedHow, m.StopReason, m.ScanWish = Pause{}, Stop{}, Start{}
 }
@@ -138,7 +155,7 @@ func (m *machine) opened(session string) {
 	m.Session, m.Failing = session, false
 	m.do(NoteEvent{Type: "lamp", Code: string(m.lamp())})
 	if d := m.Wish.Details; !d.empty() {
-		m.do(NoteDetails{Complete{m.Wish.Who, d}})
+		m.do(NoteDetails{Complete{Who: m.Wish.Who, Details: d}})
 	}
 	for _, f := range m.Faults {
 		m.do(NoteEvent{Type: "fault", Code: f.Code, Ch: f.Ch})
@@ -146,7 +163,7 @@ func (m *machine) opened(session string) {
 }
 
 func (d Details) empty() bool {
-	return d.Case == "" && d.Matter == "" && len(d.Officers) == 0 && d.Body == (Body{}) && len(d.Flags) == 0
+	return d.Case == "" && d.Matter == "" && d.MatterID == "" && d.Booking == "" && len(d.Officers) == 0 && d.Body == (Body{}) && len(d.Flags) == 0
 }
 
 // lost keeps the room wanting its session: tick tries to record on, as a continuation.
@@ -157,7 +174,7 @@ func (m *machine) lost(e Lost) {
 		m.finish(m.StopReason)
 	case m.running():
 		m.do(Finish{m.Session, Stop{Reason: e.Cause, Who: "rule"}}, Announce{"fault"})
-		m.After, m.Session, m.Started = m.Session, "", m.now
+		m.Wish.Continues, m.Session, m.Started = m.Session, "", m.now
 		m.Failing, m.Tried = true, m.now
 		m.raise(Fault{Code: "room.nothing", Impairs: true})
 	}
@@ -176,7 +193,7 @@ func (m *machine) button(down bool) {
 	default:
 		m.Held = false
 		if !m.Spent && m.running() {
-			m.mark(Mark{Text: "button", Who: "button"})
+			m.mark(Mark{Text: "button", Who: "button", Kind: "button"})
 		}
 	}
 }
@@ -187,18 +204,19 @@ func (m *machine) presence(on bool) {
 	}
 	m.Occupied, m.Known, m.MovedAt = on, true, m.now
 	if on && m.Asked == AskEmpty {
-		m.Asked = ""
+		m.settled()
 	}
 }
 
-func (m *machine) scan(number string) {
+func (m *machine) scan(e Scan) {
+	w := Start{By: ByScan, Details: Details{Case: e.Case}, Continues: e.Continues}
 	switch {
 	case !m.running():
-		m.start(Start{By: ByScan, Details: Details{Case: number}})
+		m.start(w)
 	case m.Wish.Details.Case == "":
-		m.complete(Complete{Who: "scanner", Details: Details{Case: number}})
-	case m.Wish.Details.Case != number:
-		m.ScanWish = Start{By: ByScan, Details: Details{Case: number}}
+		m.complete(Complete{Who: "scanner", Details: w.Details})
+	case m.Wish.Details.Case != e.Case:
+		m.ScanWish = w
 		m.ask(AskScan)
 	}
 }
@@ -212,8 +230,14 @@ func (m *machine) complete(c Complete) {
 	if c.Details.Case != "" {
 		d.Case = c.Details.Case
 	}
-	if c.Details.Matter != "" {
-		d.Matter = c.Details.Matter
+	if c.Details.Matter != "" || c.Details.MatterID != "" {
+		d.Matter, d.MatterID, d.MatterVersion = c.Details.Matter, c.Details.MatterID, c.Details.MatterVersion
+	}
+	if c.Details.Booking != "" {
+		d.Booking = c.Details.Booking
+	}
+	if len(c.Limits.At) > 0 {
+		m.Wish.Limits, m.Warned = c.Limits, 0
 	}
 	if len(c.Details.Officers) > 0 {
 		d.Officers = c.Details.Officers
@@ -222,7 +246,7 @@ func (m *machine) complete(c Complete) {
 		d.Flags = c.Details.Flags
 	}
 	if m.Session != "" {
-		m.do(NoteDetails{Complete{c.Who, *d}})
+		m.do(NoteDetails{Complete{Who: c.Who, Details: *d}})
 	}
 }
 
@@ -234,6 +258,26 @@ func (m *machine) mark(e Mark) {
 	m.do(NoteMark{e})
 }
 
+func (m *machine) prompt(e Prompt) {
+	if !m.running() || m.Session == "" {
+		m.do(Refuse{"not-recording"})
+		return
+	}
+	m.Prompts = append(m.Prompts, e)
+	m.Prompts = m.Prompts[max(0, len(m.Prompts)-maxPrompts):]
+	m.do(NoteEvent{Type: "prompt", Code: "supervisor", Text: e.Text, Who: e.Who})
+}
+
+// seen takes away what was prompted: it stays on record, with who read it.
+func (m *machine) seen(e PromptSeen) {
+	if len(m.Prompts) == 0 {
+		m.do(Refuse{"no-prompt"})
+		return
+	}
+	m.Prompts = nil
+	m.do(NoteEvent{Type: "prompt", Code: "seen", Who: e.Who})
+}
+
 func (m *machine) pause(e Pause) {
 	switch {
 	case m.Phase != Recording || m.Session == "":
@@ -241,7 +285,8 @@ func (m *machine) pause(e Pause) {
 	case e.Reason == "":
 		m.do(Refuse{"reason"})
 	default:
-		m.PausedHow, m.Asked = e, ""
+		m.PausedHow = e
+		m.settled()
 		m.enter(Paused)
 		m.do(Announce{"paused"}, PauseRecording{e}) // heard in the recording, then silence
 	}
@@ -252,7 +297,8 @@ func (m *machine) resume(e Resume) {
 		m.do(Refuse{"not-paused"})
 		return
 	}
-	m.PausedHow, m.Asked = Pause{}, ""
+	m.PausedHow = Pause{}
+	m.settled()
 	m.MovedAt = max(m.MovedAt, m.now) // the break does not count as an empty room
 	m.enter(Recording)
 	m.do(ResumeRecording{e}, Announce{"resumed"})
@@ -267,15 +313,17 @@ func (m *machine) stop(e Stop) {
 	case m.Phase == Paused || m.Session == "" || m.Rules.PostRoll == 0:
 		m.finish(e)
 	default:
-		m.StopReason, m.Asked = e, ""
+		m.StopReason = e
+		m.settled()
 		m.enter(PostRoll)
 		m.do(Announce{"end"})
 	}
 }
 
 func (m *machine) finish(e Stop) {
+	m.settled()
 	m.do(Finish{m.Session, e})
-	m.Asked, m.Failing, m.Spent = "", false, true
+	m.Failing, m.Spent, m.Prompts = false, true, nil
 	if m.Session == "" { // never opened: nothing to seal
 		m.enter(Idle)
 		return
@@ -289,6 +337,15 @@ func (m *machine) ask(q Question) {
 	if m.Session != "" {
 		m.do(NoteEvent{Type: "prompt", Code: string(q)})
 	}
+	if q == AskEmpty || q == AskQuiet { // the office is to know
+		m.raise(Fault{Code: Forgotten})
+	}
+}
+
+// settled closes the open question, if any.
+func (m *machine) settled() {
+	m.Asked = ""
+	m.clear(Clear{Code: Forgotten})
 }
 
 func (m *machine) answer(e Answer) {
@@ -297,7 +354,8 @@ func (m *machine) answer(e Answer) {
 	case q == "":
 		m.do(Refuse{"no-question"})
 	case !e.Yes:
-		m.Asked, m.ScanWish = "", Start{}
+		m.settled()
+		m.ScanWish = Start{}
 		m.MovedAt = m.now // asked again only after another EmptyAsk
 	case q == AskScan:
 		m.finish(Stop{Reason: "another case", Who: e.Who})
@@ -337,10 +395,9 @@ func (m *machine) powerBack(e PowerBack) {
 	if m.running() || e.Session == "" || e.Ago >= m.Continue {
 		return
 	}
-	w := Start{By: ByPower, Details: e.Details}
+	w := Start{By: ByPower, Details: e.Details, Continues: e.Session}
 	m.begin(w)
-	m.After = e.Session
-	m.do(Open{Start: w, Continues: e.Session, Paused: e.Paused})
+	m.do(Open{Start: w, Paused: e.Paused})
 	if e.Paused {
 		m.PausedHow = e.Why
 		m.enter(Paused)
@@ -363,7 +420,7 @@ func (m *machine) tick() {
 		m.finish(m.StopReason)
 	case m.Session == "" && m.running() && m.Failing && m.now-m.Tried >= m.RetryOpen:
 		m.Tried = m.now
-		m.do(Open{Start: m.Wish, Continues: m.After, Paused: m.Phase == Paused})
+		m.do(Open{Start: m.Wish, Paused: m.Phase == Paused})
 	case !m.running() && m.Phase != PostRoll && m.Occupied && !m.Disarmed && m.may(ByPresence) && m.now-m.MovedAt >= m.PresenceHold:
 		m.start(Start{By: ByPresence})
 	case m.running():
@@ -397,25 +454,26 @@ func (m *machine) remind(age time.Duration) {
 		m.ask(AskEmpty)
 	case m.Phase == Recording && m.Asked == AskEmpty && m.EmptyStop > 0 && m.now-m.AskedAt >= m.EmptyStop:
 		m.stop(Stop{Reason: "empty room", Who: "rule"})
-	default:
-		m.warn()
+	case m.warn():
+	case m.Phase == Recording && !m.Known && m.QuietAsk > 0 && m.now-max(m.TouchAt, m.AskedAt) >= m.QuietAsk:
+		m.ask(AskQuiet)
 	}
 }
 
 // warn tells of the next lawful limit, ahead of it and when it is reached. It never ends a session.
-func (m *machine) warn() {
-	if m.Warned >= 2*len(m.Limits) {
-		return
+func (m *machine) warn() bool {
+	limits, ahead := m.limits(m.Rules)
+	at, reached := m.Limit(m.Rules)
+	code, when := "limit-near", at-ahead
+	if reached {
+		code, when = "limit-reached", at
 	}
-	limit, code := m.Limits[m.Warned/2], "limit-reached"
-	at := limit
-	if m.Warned%2 == 0 {
-		at, code = limit-m.LimitAhead, "limit-near"
+	if at == 0 || m.now-m.Started < when {
+		return false
 	}
-	if m.now-m.Started >= at {
-		m.Warned++
-		m.do(Announce{"limit"}, NoteEvent{Type: "prompt", Code: code, Text: hours(limit)})
-	}
+	m.Warned++
+	m.do(Announce{"limit"}, NoteEvent{Type: "prompt", Code: code, Text: hours(limits[(m.Warned-1)/2])})
+	return true
 }
 
 func hours(d time.Duration) string {

@@ -20,7 +20,7 @@ const s, m, h = time.Second, time.Minute, time.Hour
 func rules() Rules {
 	return Rules{
 		Triggers: []Trigger{ByButton, ByPresence, ByDoor}, PostRoll: 3 * s, PresenceHold: 2 * s, Rearm: 30 * s, ButtonHold: 3 * s,
-		EmptyAsk: 10 * m, EmptyStop: 5 * m, NoticeWithin: 2 * m, PauseAsk: 10 * m,
+		EmptyAsk: 10 * m, EmptyStop: 5 * m, QuietAsk: 3 * h, NoticeWithin: 2 * m, PauseAsk: 10 * m,
 		Limits: []time.Duration{8 * h, 24 * h}, LimitAhead: 15 * m, RetryOpen: 5 * s, Continue: 10 * m,
 	}
 }
@@ -66,11 +66,11 @@ func TestStep(t *testing.T) {
 		{"a door starts", []at{{m, Door{true}}}, Recording, opening(ByDoor)},
 		{"a closing door does not", []at{{m, Door{false}}}, Idle, nil},
 		{"a door in a session means nothing", join(recording(), at{2 * m, Door{true}}), Recording, nil},
-		{"a scanned case starts with its number", []at{{m, Scan{"2026-12"}}}, Recording, []Action{
+		{"a scanned case starts with its number", []at{{m, Scan{Case: "2026-12"}}}, Recording, []Action{
 			Lamp{LampRecording}, Open{Start: Start{By: ByScan, Details: Details{Case: "2026-12"}}}, Announce{"notice"}, Precheck{}}},
 		{"the lamp, the facts and standing faults enter the record once it is open",
-			[]at{{s, Raise{impair}}, {m, Scan{"7"}}, {m, Opened{"A"}}}, Recording, []Action{
-				NoteEvent{Type: "lamp", Code: "impaired"}, NoteDetails{Complete{"", Details{Case: "7"}}}, NoteEvent{Type: "fault", Code: "camera.lost", Ch: "face"}}},
+			[]at{{s, Raise{impair}}, {m, Scan{Case: "7"}}, {m, Opened{"A"}}}, Recording, []Action{
+				NoteEvent{Type: "lamp", Code: "impaired"}, NoteDetails{Complete{Who: "", Details: Details{Case: "7"}}}, NoteEvent{Type: "fault", Code: "camera.lost", Ch: "face"}}},
 		// nothing can be recorded
 		{"when nothing can be recorded, the lamp and a sound say so", []at{{m, Button{true}}, {m, OpenFailed{"no disk"}}}, Recording, []Action{Lamp{LampFault}, Announce{"fault"}}},
 		{"the sound comes once", []at{{m, Button{true}}, {m, OpenFailed{"x"}}, {m + 5*s, Tick{}}, {m + 5*s, OpenFailed{"x"}}}, Recording, nil},
@@ -81,33 +81,33 @@ func TestStep(t *testing.T) {
 		{"a session that loses its last disk is sealed and wanted again", join(recording(), at{2 * m, Lost{"A", "disk-full"}}), Recording,
 			[]Action{Lamp{LampFault}, Finish{"A", Stop{"disk-full", "rule"}}, Announce{"fault"}}},
 		{"what was lost is continued once a disk can be written", join(recording(), at{2 * m, Lost{"A", "disk-full"}}, at{2*m + 5*s, Tick{}}), Recording,
-			[]Action{Open{Start: Start{By: ByPage}, Continues: "A"}}},
+			[]Action{Open{Start: Start{By: ByPage, Continues: "A"}}}},
 		{"a pause that loses its last disk stays a pause", join(paused(), at{3 * m, Lost{"A", "disk-failed"}}, at{3*m + 5*s, Tick{}}), Paused,
-			[]Action{Open{Start: Start{By: ByPage}, Continues: "A", Paused: true}}},
+			[]Action{Open{Start: Start{By: ByPage, Continues: "A"}, Paused: true}}},
 		{"in the post-roll there is nothing to continue", join(recording(), at{2 * m, Stop{"over", "Li"}}, at{2*m + s, Lost{"A", "disk-full"}}), Sealing,
 			[]Action{Lamp{LampIdle}, NoteEvent{Type: "lamp", Code: "idle"}, Finish{"A", Stop{"over", "Li"}}}},
 		{"a session that was ended is not lost", join(recording(), at{2 * m, Shutdown{}}, at{2 * m, Lost{"A", "disk-full"}}), Sealing, nil},
 		{"a wish that never opened can be ended", []at{{m, Start{By: ByPage}}, {m, OpenFailed{"x"}}, {2 * m, Stop{"no", "Li"}}}, Idle, []Action{Lamp{LampIdle}, Finish{"", Stop{"no", "Li"}}}},
 		// marks and facts
-		{"a short press marks", join(recording(), at{2 * m, Button{true}}, at{2*m + s, Button{false}}), Recording, []Action{NoteMark{Mark{"button", "button"}}}},
-		{"a mark needs a session", []at{{m, Mark{"x", "Li"}}}, Idle, []Action{Refuse{"not-recording"}}},
-		{"a mark is noted, in a break too", join(paused(), at{3 * m, Mark{"x", "Li"}}), Paused, []Action{NoteMark{Mark{"x", "Li"}}}},
-		{"facts add up", join(recording(), at{m, Complete{"Li", Details{Case: "7"}}}, at{m, Complete{"Li", Details{Matter: "询问"}}}), Recording,
-			[]Action{NoteDetails{Complete{"Li", Details{Case: "7", Matter: "询问"}}}}},
-		{"facts need a session", []at{{m, Complete{"Li", Details{Case: "7"}}}}, Idle, []Action{Refuse{"not-recording"}}},
-		{"a scan completes a session without case", join(recording(), at{2 * m, Scan{"7"}}), Recording, []Action{NoteDetails{Complete{"scanner", Details{Case: "7"}}}}},
-		{"the same case again means nothing", join(recording(), at{2 * m, Scan{"7"}}, at{3 * m, Scan{"7"}}), Recording, nil},
-		{"another case asks", join(recording(), at{2 * m, Scan{"7"}}, at{3 * m, Scan{"8"}}), Recording,
+		{"a short press marks", join(recording(), at{2 * m, Button{true}}, at{2*m + s, Button{false}}), Recording, []Action{NoteMark{Mark{"button", "button", "button"}}}},
+		{"a mark needs a session", []at{{m, Mark{Text: "x", Who: "Li"}}}, Idle, []Action{Refuse{"not-recording"}}},
+		{"a mark is noted, in a break too", join(paused(), at{3 * m, Mark{Text: "x", Who: "Li"}}), Paused, []Action{NoteMark{Mark{Text: "x", Who: "Li"}}}},
+		{"facts add up", join(recording(), at{m, Complete{Who: "Li", Details: Details{Case: "7"}}}, at{m, Complete{Who: "Li", Details: Details{Matter: "询问"}}}), Recording,
+			[]Action{NoteDetails{Complete{Who: "Li", Details: Details{Case: "7", Matter: "询问"}}}}},
+		{"facts need a session", []at{{m, Complete{Who: "Li", Details: Details{Case: "7"}}}}, Idle, []Action{Refuse{"not-recording"}}},
+		{"a scan completes a session without case", join(recording(), at{2 * m, Scan{Case: "7"}}), Recording, []Action{NoteDetails{Complete{Who: "scanner", Details: Details{Case: "7"}}}}},
+		{"the same case again means nothing", join(recording(), at{2 * m, Scan{Case: "7"}}, at{3 * m, Scan{Case: "7"}}), Recording, nil},
+		{"another case asks", join(recording(), at{2 * m, Scan{Case: "7"}}, at{3 * m, Scan{Case: "8"}}), Recording,
 			[]Action{Ask{AskScan}, Announce{"ask"}, NoteEvent{Type: "prompt", Code: "scan"}}},
-		{"yes ends this one and begins that one", join(recording(), at{2 * m, Scan{"7"}}, at{3 * m, Scan{"8"}}, at{3 * m, Answer{true, "Li"}}), Recording,
+		{"yes ends this one and begins that one", join(recording(), at{2 * m, Scan{Case: "7"}}, at{3 * m, Scan{Case: "8"}}, at{3 * m, Answer{true, "Li"}}), Recording,
 			[]Action{Finish{"A", Stop{"another case", "Li"}}, Open{Start: Start{By: ByScan, Details: Details{Case: "8"}}}, Announce{"notice"}, Precheck{}}},
-		{"no goes on", join(recording(), at{2 * m, Scan{"7"}}, at{3 * m, Scan{"8"}}, at{3 * m, Answer{false, "Li"}}), Recording, nil},
+		{"no goes on", join(recording(), at{2 * m, Scan{Case: "7"}}, at{3 * m, Scan{Case: "8"}}, at{3 * m, Answer{false, "Li"}}), Recording, nil},
 		{"an answer needs a question", join(recording(), at{2 * m, Answer{true, "Li"}}), Recording, []Action{Refuse{"no-question"}}},
 		// pause
 		{"a pause has a reason", join(recording(), at{2 * m, Pause{"", "Wang"}}), Recording, []Action{Refuse{"reason"}}},
 		{"it is heard before capture goes off", paused(), Paused, []Action{Lamp{LampPaused}, NoteEvent{Type: "lamp", Code: "paused"}, Announce{"paused"}, PauseRecording{Pause{"meal", "Wang"}}}},
 		{"an idle room cannot pause", []at{{m, Pause{"meal", "Wang"}}}, Idle, []Action{Refuse{"not-recording"}}},
-		{"the button never pauses or resumes", join(paused(), at{3 * m, Button{true}}, at{3*m + s, Button{false}}), Paused, []Action{NoteMark{Mark{"button", "button"}}}},
+		{"the button never pauses or resumes", join(paused(), at{3 * m, Button{true}}, at{3*m + s, Button{false}}), Paused, []Action{NoteMark{Mark{"button", "button", "button"}}}},
 		{"resume", join(paused(), at{3 * m, Resume{"Li"}}), Recording, []Action{Lamp{LampRecording}, NoteEvent{Type: "lamp", Code: "recording"}, ResumeRecording{Resume{"Li"}}, Announce{"resumed"}}},
 		{"what is not paused cannot resume", join(recording(), at{3 * m, Resume{"Li"}}), Recording, []Action{Refuse{"not-paused"}}},
 		{"a pause may last", join(paused(), at{12*m - 1, Tick{}}), Paused, nil},
@@ -147,19 +147,43 @@ func TestStep(t *testing.T) {
 		{"leaving through the door starts nothing", []at{{m, Door{true}}, {m, Opened{"A"}}, {2 * m, Stop{"", "Li"}}, {3 * m, Tick{}}, {3 * m, Sealed{"A", ""}}, {3*m + 20*s, Tick{}}, {3*m + 20*s, Door{true}}}, Idle, nil},
 		{"coming later does", []at{{m, Door{true}}, {m, Opened{"A"}}, {2 * m, Stop{"", "Li"}}, {3 * m, Tick{}}, {3 * m, Sealed{"A", ""}}, {4 * m, Tick{}}, {4 * m, Door{true}}}, Recording, opening(ByDoor)},
 		// forgotten stop
-		{"an empty room is asked about", join(recording(), at{2 * m, Presence{false}}, at{12 * m, Tick{}}), Recording, []Action{Ask{AskEmpty}, Announce{"ask"}, NoteEvent{Type: "prompt", Code: "empty"}}},
+		{"an empty room is asked about", join(recording(), at{2 * m, Presence{false}}, at{12 * m, Tick{}}), Recording, []Action{Ask{AskEmpty}, Announce{"ask"}, NoteEvent{Type: "prompt", Code: "empty"}, NoteEvent{Type: "fault", Code: Forgotten}}},
 		{"not sooner", join(recording(), at{2 * m, Presence{false}}, at{12*m - 1, Tick{}}), Recording, nil},
-		{"then ended by rule", join(recording(), at{2 * m, Presence{false}}, at{12 * m, Tick{}}, at{17 * m, Tick{}}), PostRoll, []Action{Announce{"end"}}},
+		{"then ended by rule", join(recording(), at{2 * m, Presence{false}}, at{12 * m, Tick{}}, at{17 * m, Tick{}}), PostRoll, []Action{NoteEvent{Type: "cleared", Code: Forgotten}, Announce{"end"}}},
 		{"who comes back answers by coming", join(recording(), at{2 * m, Presence{false}}, at{12 * m, Tick{}}, at{13 * m, Presence{true}}, at{17 * m, Tick{}}), Recording, nil},
 		{"a no keeps it for another ten minutes", join(recording(), at{2 * m, Presence{false}}, at{12 * m, Tick{}}, at{13 * m, Answer{false, "Li"}}, at{23*m - 1, Tick{}}), Recording, nil},
+		{"the answer clears what the office was told", join(recording(), at{2 * m, Presence{false}}, at{12 * m, Tick{}}, at{13 * m, Answer{false, "Li"}}), Recording, []Action{NoteEvent{Type: "cleared", Code: Forgotten}}},
+		{"yes ends it", join(recording(), at{2 * m, Presence{false}}, at{12 * m, Tick{}}, at{13 * m, Answer{true, "Li"}}), PostRoll, []Action{NoteEvent{Type: "cleared", Code: Forgotten}, Announce{"end"}}},
 		{"without a sensor nobody is missed", join(recording(), at{2 * h, Tick{}}), Recording, nil},
+		{"but three hours without a touch are asked about", join(recording(), at{3*h + m, Tick{}}), Recording, []Action{Ask{AskQuiet}, Announce{"ask"}, NoteEvent{Type: "prompt", Code: "quiet"}, NoteEvent{Type: "fault", Code: Forgotten}}},
+		{"a mark is a touch", join(recording(), at{h, Mark{Text: "x", Who: "Li"}}, at{3*h + m, Tick{}}), Recording, nil},
+		{"unanswered it is asked again", join(recording(), at{3*h + m, Tick{}}, at{6*h + m, Tick{}}), Recording, []Action{Ask{AskQuiet}, Announce{"ask"}, NoteEvent{Type: "prompt", Code: "quiet"}}},
+		{"and never ends a session", join(recording(), at{3*h + m, Tick{}}, at{3*h + 30*m, Tick{}}), Recording, nil},
+		// adjourned hearings
+		{"an adjourned hearing is continued", []at{{m, Start{By: ByPage, Continues: "A"}}}, Recording,
+			[]Action{Lamp{LampRecording}, Open{Start: Start{By: ByPage, Continues: "A"}}, Announce{"notice"}, Precheck{}}},
+		{"by the scan of its case too", []at{{m, Scan{"7", "A"}}}, Recording,
+			[]Action{Lamp{LampRecording}, Open{Start: Start{By: ByScan, Details: Details{Case: "7"}, Continues: "A"}}, Announce{"notice"}, Precheck{}}},
+		{"also as another case", join(recording(), at{2 * m, Scan{Case: "7"}}, at{3 * m, Scan{"8", "A"}}, at{3 * m, Answer{true, "Li"}}), Recording,
+			[]Action{Finish{"A", Stop{"another case", "Li"}}, Open{Start: Start{By: ByScan, Details: Details{Case: "8"}, Continues: "A"}}, Announce{"notice"}, Precheck{}}},
+		{"a disk lost in it is continued from what was lost", []at{{m, Start{By: ByPage, Continues: "A"}}, {m, Opened{"B"}}, {2 * m, Lost{"B", "disk-full"}}, {2*m + 5*s, Tick{}}}, Recording,
+			[]Action{Open{Start: Start{By: ByPage, Continues: "B"}}}},
+		// prompts
+		{"a supervisor's word goes on record", join(recording(), at{2 * m, Prompt{"出示证件", "督察"}}), Recording, []Action{NoteEvent{Type: "prompt", Code: "supervisor", Text: "出示证件", Who: "督察"}}},
+		{"so does who read it", join(recording(), at{2 * m, Prompt{"x", "督察"}}, at{3 * m, PromptSeen{"panel"}}), Recording, []Action{NoteEvent{Type: "prompt", Code: "seen", Who: "panel"}}},
+		{"an idle room is not prompted", []at{{m, Prompt{"x", "督察"}}}, Idle, []Action{Refuse{"not-recording"}}},
+		{"what was not said cannot be read", join(recording(), at{2 * m, PromptSeen{"panel"}}), Recording, []Action{Refuse{"no-prompt"}}},
 		// timers
 		{"a notice not given is noted", []at{{m, Start{By: ByPage}}, {m, Opened{"A"}}, {3 * m, Tick{}}}, Recording, []Action{NoteEvent{Type: "notice", Code: "missing"}}},
 		{"once", []at{{m, Start{By: ByPage}}, {m, Opened{"A"}}, {3 * m, Tick{}}, {4 * m, Tick{}}}, Recording, nil},
 		{"a late one is noted all the same", []at{{m, Start{By: ByPage}}, {m, Opened{"A"}}, {3 * m, Tick{}}, {4 * m, NoticeGiven{"Li"}}}, Recording, []Action{NoteEvent{Type: "notice", Text: "Li"}}},
 		{"a limit is warned of ahead", join(recording(), at{7*h + 46*m, Tick{}}), Recording, []Action{Announce{"limit"}, NoteEvent{Type: "prompt", Code: "limit-near", Text: "8:00:00"}}},
 		{"and when reached", join(recording(), at{7*h + 46*m, Tick{}}, at{8*h + m, Tick{}}), Recording, []Action{Announce{"limit"}, NoteEvent{Type: "prompt", Code: "limit-reached", Text: "8:00:00"}}},
-		{"but it never ends a session", join(recording(), at{7*h + 46*m, Tick{}}, at{8*h + m, Tick{}}, at{23 * h, Tick{}}), Recording, nil},
+		{"a matter has limits of its own", []at{{m, Start{By: ByPage, Limits: Limits{[]time.Duration{2 * h}, 10 * m}}}, {m, Opened{"A"}}, {m, NoticeGiven{"played"}}, {h + 51*m, Tick{}}}, Recording,
+			[]Action{Announce{"limit"}, NoteEvent{Type: "prompt", Code: "limit-near", Text: "2:00:00"}}},
+		{"also one that is given later", join(recording(), at{h, Complete{Who: "Li", Details: Details{Matter: "询问"}, Limits: Limits{[]time.Duration{2 * h}, 10 * m}}}, at{h + 51*m, Tick{}}), Recording,
+			[]Action{Announce{"limit"}, NoteEvent{Type: "prompt", Code: "limit-near", Text: "2:00:00"}}},
+		{"but it never ends a session", join(recording(), at{m, Presence{true}}, at{7*h + 46*m, Tick{}}, at{8*h + m, Tick{}}, at{23 * h, Tick{}}), Recording, nil},
 		// faults
 		{"a fault is shown, heard and recorded", join(recording(), at{2 * m, Raise{impair}}), Recording,
 			[]Action{Lamp{LampImpaired}, NoteEvent{Type: "lamp", Code: "impaired"}, NoteEvent{Type: "fault", Code: "camera.lost", Ch: "face"}, Announce{"fault"}}},
@@ -171,11 +195,11 @@ func TestStep(t *testing.T) {
 		{"another channel's fault stays", join(recording(), at{2 * m, Raise{impair}}, at{3 * m, Clear{"camera.lost", "room"}}), Recording, nil},
 		// power
 		{"a cut session is continued", []at{{s, PowerBack{Session: "A", Ago: 9 * m}}}, Recording,
-			[]Action{Lamp{LampRecording}, Open{Start: Start{By: ByPower}, Continues: "A"}, Announce{"notice"}, Precheck{}}},
+			[]Action{Lamp{LampRecording}, Open{Start: Start{By: ByPower, Continues: "A"}}, Announce{"notice"}, Precheck{}}},
 		{"not after ten minutes", []at{{s, PowerBack{Session: "A", Ago: 10 * m}}}, Idle, nil},
 		{"paused at the cut, it returns paused", []at{{s, PowerBack{Session: "A", Ago: m, Paused: true, Why: Pause{"meal", "Wang"}}}}, Paused,
-			[]Action{Lamp{LampPaused}, Open{Start: Start{By: ByPower}, Continues: "A", Paused: true}}},
-		{"a retry still continues it", []at{{s, PowerBack{Session: "A", Ago: m}}, {s, OpenFailed{"x"}}, {6 * s, Tick{}}}, Recording, []Action{Open{Start: Start{By: ByPower}, Continues: "A"}}},
+			[]Action{Lamp{LampPaused}, Open{Start: Start{By: ByPower, Continues: "A"}, Paused: true}}},
+		{"a retry still continues it", []at{{s, PowerBack{Session: "A", Ago: m}}, {s, OpenFailed{"x"}}, {6 * s, Tick{}}}, Recording, []Action{Open{Start: Start{By: ByPower, Continues: "A"}}}},
 		{"a person was faster", []at{{s, Start{By: ByPage}}, {s, PowerBack{Session: "A", Ago: m}}}, Recording, nil},
 	} {
 		var st State
@@ -206,9 +230,9 @@ func FuzzStep(f *testing.F) {
 		open := ""
 		n := 0
 		for _, b := range in {
-			events := []Event{Tick{}, Button{true}, Button{false}, Presence{true}, Presence{false}, Door{true}, Start{By: ByPage}, Scan{"7"}, Scan{"8"},
-				Mark{"x", "y"}, Pause{"r", "w"}, Resume{"w"}, Stop{"r", "w"}, Answer{true, "w"}, Answer{false, "w"}, Raise{Fault{"c", "d", true}}, Clear{"c", "d"}, Shutdown{}}
-			now += time.Duration(b/18) * 7 * time.Second
+			events := []Event{Tick{}, Button{true}, Button{false}, Presence{true}, Presence{false}, Door{true}, Start{By: ByPage}, Scan{Case: "7"}, Scan{Case: "8"},
+				Mark{Text: "x", Who: "y"}, Pause{"r", "w"}, Resume{"w"}, Stop{"r", "w"}, Answer{true, "w"}, Answer{false, "w"}, Prompt{"x", "w"}, PromptSeen{"w"}, Raise{Fault{"c", "d", true}}, Clear{"c", "d"}, Shutdown{}}
+			now += time.Duration(b/20) * 7 * time.Second
 			var acts []Action
 			st, acts = Step(rules(), st, events[int(b)%len(events)], now)
 			for i := 0; i < len(acts); i++ {
