@@ -24,7 +24,7 @@ const pureWhy = "the pure packages must give the same answer anywhere, at any ti
 var pure = []string{"agent/room", "agent/evidence", "agent/fmp4", "agent/standard", "agent/report"}
 
 // living names the packages under agent that run; they meet only in main.
-var living = []string{"capture", "record", "record/recovery", "ledger", "identity", "notary", "timeserver", "store", "keep", "archive", "mirror", "doctor", "setup", "export", "access", "live", "health", "uplink", "web", "guard", "inventory", "lists"}
+var living = []string{"capture", "record", "record/recovery", "ledger", "identity", "notary", "timeserver", "store", "keep", "archive", "mirror", "doctor", "setup", "export", "access", "live", "health", "uplink", "web", "guard", "inventory", "lists", "amend", "unrecorded"}
 
 // thirdParty says which packages may import a module from outside, and why there.
 var thirdParty = []struct {

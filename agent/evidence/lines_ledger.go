@@ -110,6 +110,13 @@ type Destroy struct {
 	Appraisal string `json:"appraisal"` // SHA-256 of the signed appraisal
 }
 
+// NotRecordedRef (type "notrecorded") commits to a record of what was lawfully not recorded, by its digest.
+type NotRecordedRef struct {
+	Common
+	ID     string `json:"id"`     // of the record, random: it tells nothing
+	SHA256 string `json:"sha256"` // of the record
+}
+
 // LostTail (type "lost") tells that a person gave up what an absent disk held of a session beyond Size.
 type LostTail struct {
 	Common
@@ -227,6 +234,8 @@ func ledgerTypeOf(v any) string {
 		return "access"
 	case Archived, *Archived:
 		return "archived"
+	case NotRecordedRef, *NotRecordedRef:
+		return "notrecorded"
 	case LostTail, *LostTail:
 		return "lost"
 	case Adopt, *Adopt:
