@@ -20,6 +20,7 @@ const (
 	maxItems    = 1000
 	maxOfficers = 50
 	maxFailed   = 200
+	maxFlags    = 10
 	maxNumber   = 1<<53 - 1 // what JSON readers of other languages hold exactly
 )
 
@@ -233,7 +234,7 @@ func (m Numbered) check(c *checker) {
 // checkBody checks the body of the types this version knows.
 func (m Numbered) checkBody() (err error) {
 	switch m.Type {
-	case SessionOpened, SessionPaused, SessionResumed, SessionSealed, SessionRecovered, SessionCommanded:
+	case SessionOpened, SessionPaused, SessionResumed, SessionSealed, SessionRecovered, SessionAmended, SessionNotRecorded, SessionCommanded:
 		_, err = m.Session()
 	case SessionAccessed:
 		_, err = m.Look()
@@ -255,6 +256,8 @@ func (m SessionEvent) check(c *checker) {
 	c.text("matter", m.Matter, 0, maxName)
 	c.officers(m.Officers)
 	c.text("who", m.Who, 0, maxName)
+	each(c, "flags", m.Flags, maxFlags, func(s *string, c *checker) { c.chars("", *s, 1, 32, word) })
+	c.chars("kind", m.Kind, 0, 32, word)
 	c.text("reason", m.Reason, 0, maxText)
 	c.number("media_ms", m.MediaMS, 0, maxNumber)
 	c.exactly("manifest", m.Manifest, 64, hex, true)

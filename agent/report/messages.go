@@ -129,16 +129,18 @@ type Numbered struct {
 
 // Types of [Numbered]. Their first word decides the topic, see [KindOf].
 const (
-	SessionOpened     = "session.opened"
-	SessionPaused     = "session.paused"
-	SessionResumed    = "session.resumed"
-	SessionSealed     = "session.sealed"
-	SessionRecovered  = "session.recovered"
-	SessionCommanded  = "session.commanded" // a command was carried out; its effect comes as a message of its own
-	SessionAccessed   = "session.accessed"  // somebody looked at one, or a [Grant] changed: its body is a [Look]
-	AlarmRaised       = "alarm.raised"
-	AlarmCleared      = "alarm.cleared"
-	CommandWasRefused = "command.refused" // travels as an alarm
+	SessionOpened      = "session.opened"
+	SessionPaused      = "session.paused"
+	SessionResumed     = "session.resumed"
+	SessionSealed      = "session.sealed"
+	SessionRecovered   = "session.recovered"
+	SessionAmended     = "session.amended"      // facts of a sealed session were completed; the body has them as they are now
+	SessionNotRecorded = "session.not-recorded" // something was lawfully not recorded: Session is the record's id
+	SessionCommanded   = "session.commanded"    // a command was carried out; its effect comes as a message of its own
+	SessionAccessed    = "session.accessed"     // somebody looked at one, or a [Grant] changed: its body is a [Look]
+	AlarmRaised        = "alarm.raised"
+	AlarmCleared       = "alarm.cleared"
+	CommandWasRefused  = "command.refused" // travels as an alarm
 )
 
 // SessionEvent is the body of all types that begin with "session.". What does not apply is left out.
@@ -147,13 +149,15 @@ type SessionEvent struct {
 	Command   string    `json:"command,omitempty"`   // id of the command it answers
 	Do        string    `json:"do,omitempty"`        // of that command
 	Trigger   string    `json:"trigger,omitempty"`   // opened: by what
-	Continues string    `json:"continues,omitempty"` // opened: the session a power cut ended
+	Continues string    `json:"continues,omitempty"` // opened: the session a power cut ended, or the hearing that was adjourned
 	Body      *Body     `json:"body,omitempty"`
 	Case      string    `json:"case,omitempty"`
 	Matter    string    `json:"matter,omitempty"`
 	Officers  []Officer `json:"officers,omitempty"`
 	Who       string    `json:"who,omitempty"`
-	Reason    string    `json:"reason,omitempty"`   // paused, sealed, recovered
+	Flags     []string  `json:"flags,omitempty"`    // "secret", "minor", "drill"
+	Kind      string    `json:"kind,omitempty"`     // amended: "details", "attachment", "refused"; not-recorded: "secret", "urgent", "objective", "other"
+	Reason    string    `json:"reason,omitempty"`   // paused, sealed, recovered, not-recorded
 	MediaMS   int64     `json:"media_ms,omitempty"` // media time of the event; sealed, recovered: length
 	Manifest  string    `json:"manifest,omitempty"` // sealed, recovered: SHA-256 of manifest.json, hex
 	Copies    int       `json:"copies,omitempty"`   // sealed, recovered: disks that hold it whole
@@ -204,9 +208,10 @@ type Ack struct {
 
 // What a [Command] may ask for.
 const (
-	DoStart = "start"
-	DoStop  = "stop"
-	DoMark  = "mark"
+	DoStart  = "start"
+	DoStop   = "stop"
+	DoMark   = "mark"
+	DoPrompt = "prompt" // a supervisor's word to the officers, never heard in the room
 )
 
 // Command asks a room to do something. It is answered by session.commanded or command.refused, once.
@@ -220,7 +225,7 @@ type Command struct {
 	Case     string    `json:"case,omitempty"` // start
 	Matter   string    `json:"matter,omitempty"`
 	Officers []Officer `json:"officers,omitempty"`
-	Text     string    `json:"text,omitempty"`   // mark
+	Text     string    `json:"text,omitempty"`   // mark, prompt
 	Reason   string    `json:"reason,omitempty"` // stop
 }
 

@@ -57,6 +57,8 @@ func Catalogue() []Fault {
 	return []Fault{
 		{"room.nothing", Failure, Text{"没有任何内容被录制", "Nothing is being recorded"},
 			Text{"请检查摄像机、麦克风和磁盘；系统会自动重试。如须继续询问，请改用其他录音录像设备并说明原因", "Check cameras, microphones and disks; the room keeps trying. To go on, use another recorder and note why"}},
+		{"room.forgotten", Warning, Text{"房间可能无人，录音录像仍在进行", "The room may be empty, and is still being recorded"},
+			Text{"请到房间页面回答是否结束；有人进入时自动消除", "Answer at the room's page whether to end; somebody coming in clears it"}},
 		{"camera.gone", Impairs, Text{"通道 {ch} 的摄像机没有连接，其余通道继续录制", "The camera of channel {ch} is not connected; the other channels go on"},
 			Text{"请检查摄像机电源和网线；恢复后自动继续", "Check the camera's power and cable; it goes on by itself"}},
 		{"camera.noframes", Impairs, Text{"通道 {ch} 的摄像机已连接但没有图像", "The camera of channel {ch} is connected but sends no picture"},

@@ -85,7 +85,7 @@ func (u *Uplink) command(ctx context.Context, c report.Command) {
 		u.refuse(c, "expired", report.Text{Zh: "指令已过期，请重新下达", En: "The command has expired, give it again"})
 		return
 	}
-	if c.Do != report.DoStart && c.Do != report.DoStop && c.Do != report.DoMark {
+	if c.Do != report.DoStart && c.Do != report.DoStop && c.Do != report.DoMark && c.Do != report.DoPrompt {
 		u.refuse(c, "unknown", report.Text{Zh: "本机不认识此指令，请更新软件", En: "This room does not know the command, update its software"})
 		return
 	}

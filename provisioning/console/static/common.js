@@ -110,7 +110,7 @@ export function why(w, detail) {
 
 const types = {
   "session.opened": ["会话开始", "session opened"], "session.paused": ["会话暂停", "session paused"], "session.resumed": ["会话继续", "session resumed"], "session.sealed": ["会话封存", "session sealed"],
-  "session.recovered": ["会话修复并封存", "session recovered"], "session.commanded": ["指令已执行", "command carried out"], "alarm.raised": ["告警", "alarm"], "alarm.cleared": ["告警解除", "alarm cleared"], checkpoint: ["台账检查点", "ledger checkpoint"], "command.refused": ["指令被拒绝", "command refused"],
+  "session.recovered": ["会话修复并封存", "session recovered"], "session.amended": ["会话补正", "session amended"], "session.not-recorded": ["未录制", "not recorded"], "session.commanded": ["指令已执行", "command carried out"], "alarm.raised": ["告警", "alarm"], "alarm.cleared": ["告警解除", "alarm cleared"], checkpoint: ["台账检查点", "ledger checkpoint"], "command.refused": ["指令被拒绝", "command refused"],
 };
 
 function details(e) {
