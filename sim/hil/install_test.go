@@ -92,7 +92,7 @@ readlink /proc/$(systemctl show -p MainPID --value minglu-agent)/exe | grep dele
 api POST session/stop '{"reason":"end"}' | grep -q '202 Accepted'
 for n in $(seq 60); do journalctl -u minglu-agent | grep -c "page is open" | grep -q 2 && break; sleep 1; done
 for n in $(seq 30); do api GET state '' 2>/dev/null | grep -q '"state":"idle"' && break; sleep 1; done
-! readlink /proc/$(systemctl show -p MainPID --value minglu-agent)/exe | grep deleted
+if readlink /proc/$(systemctl show -p MainPID --value minglu-agent)/exe | grep deleted; then exit 1; fi # "!" would not end this
 ls -d /srv/minglu/a/sessions/*
 [ "$(ls /srv/minglu/a/sessions/*/manifest.json.p7s | wc -l)" = 2 ]
 step renewed
@@ -100,7 +100,7 @@ mkdir -p out
 cp -r /srv/minglu/a out/a; cp -r /srv/minglu/b out/b; minglu-agent trust --config /etc/minglu/agent.yaml >out/device.pem
 dpkg -r minglu-agent
 step removed
-! systemctl is-active minglu-agent
+if systemctl is-active minglu-agent; then exit 1; fi
 [ -e /etc/minglu/agent.yaml ]
 diff -r /srv/minglu/a/sessions out/a/sessions
 dpkg -P minglu-agent
@@ -110,7 +110,7 @@ step purged
 diff -r /srv/minglu/a/sessions out/a/sessions
 ls /var/lib/minglu/identity >/dev/null
 dpkg -P minglu-provisioning
-! systemctl is-active minglu-provisioning
+if systemctl is-active minglu-provisioning; then exit 1; fi
 ls /var/lib/minglu-office/ca >/dev/null
 [ ! -e /etc/minglu ]
 step done
