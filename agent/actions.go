@@ -261,6 +261,7 @@ type sound struct {
 
 // announce queues a sound; with the queue full, the room is loud enough.
 func (a *agent) announce(name string) {
+	a.beep(name)
 	if a.devices.speaker == nil {
 		return
 	}

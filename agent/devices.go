@@ -24,6 +24,9 @@ type devices struct {
 	speaker     drivers.Speaker
 	notice      []byte // announcement, WAV
 	scanners    map[string]drivers.Scanner
+	rtc         drivers.RTC
+	power       drivers.PowerMeter
+	buzzer      drivers.Buzzer
 }
 
 // openDevices makes the drivers; it connects to nothing.
@@ -87,7 +90,8 @@ func source(c config.Channel, room *sim.Room, sound cards, log *slog.Logger) (dr
 func simOptions(cfg *config.Config, step func(time.Duration)) sim.Options {
 	o := sim.Options{
 		Button: simulated(cfg.Inputs.Button), Door: simulated(cfg.Inputs.Door), Presence: simulated(cfg.Inputs.Presence),
-		Lamp: cfg.Lamp != nil && cfg.Lamp.Sim != nil, Thermometer: cfg.Thermometer != nil && cfg.Thermometer.Sim != nil, Speaker: cfg.Speaker != nil && cfg.Speaker.Sim != nil, Scanner: cfg.Scanner != nil && cfg.Scanner.Sim != nil, Uptime: clock.Uptime, StepClock: step,
+		Lamp: cfg.Lamp != nil && cfg.Lamp.Sim != nil, Thermometer: cfg.Thermometer != nil && cfg.Thermometer.Sim != nil, Speaker: cfg.Speaker != nil && cfg.Speaker.Sim != nil, Scanner: cfg.Scanner != nil && cfg.Scanner.Sim != nil,
+		Power: cfg.Power != nil && cfg.Power.Sim != nil, RTC: cfg.RTC != nil && cfg.RTC.Sim != nil, Buzzer: cfg.Buzzer != nil && cfg.Buzzer.Sim != nil, Uptime: clock.Uptime, StepClock: step,
 	}
 	for _, c := range cfg.Channels {
 		if c.Camera != nil && c.Camera.Sim != nil {

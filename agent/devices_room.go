@@ -18,6 +18,7 @@ import (
 	"minglu/drivers/input"
 	"minglu/drivers/lamp"
 	"minglu/drivers/sim"
+	"minglu/drivers/tmp117"
 )
 
 // openRoom makes the drivers of lamp, inputs and sensors. They open their lines and chips when they run: one that is
@@ -45,27 +46,19 @@ func (d *devices) openRoom(cfg *config.Config, room *sim.Room) error {
 		real := lineLamp(l.GPIO)
 		d.lamp, d.lights = real, real.Run
 	}
-	return nil
+	return d.openBoard(cfg, room)
 }
 
 // chipOnBus is the thermometer at an address of a bus; it talks to nobody before it is read.
 func chipOnBus(c *config.I2C) drivers.Thermometer {
 	bus := i2cbus.New(c.Bus)
-	if c.Chip == "sht4x" {
+	switch c.Chip {
+	case "sht4x":
 		return climate.NewSHT4x(bus, c.Addr(), clock.Uptime)
+	case "tmp117":
+		return tmp117.New(bus, c.Addr(), clock.Uptime)
 	}
 	return climate.NewSHT3x(bus, c.Addr(), clock.Uptime)
-}
-
-// withoutDriver are the keys of the configuration that nothing carries out yet.
-func withoutDriver(cfg *config.Config) (keys []string) {
-	if cfg.RTC != nil {
-		keys = append(keys, "rtc")
-	}
-	if cfg.Power != nil {
-		keys = append(keys, "power")
-	}
-	return keys
 }
 
 func lineInput(kind drivers.InputKind, g *config.InputGPIO) (*input.Input, error) {

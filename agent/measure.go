@@ -104,7 +104,7 @@ func (a *agent) healthFacts() health.Facts {
 	f.Unexplained = a.unexplained()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	f.Climate = a.climate
+	f.Climate, f.Power, f.HasBattery = a.climate, a.supply, a.devices.power != nil
 	f.LastPrecheck, f.LongestRun, f.ResumeAfter = a.records.precheck, a.records.longestRun, a.records.resumeAfter
 	if t := a.records.verifiedAt; !t.IsZero() {
 		age := max(0, now.T.Sub(t))

@@ -29,6 +29,7 @@ import (
 	"minglu/agent/store"
 	"minglu/agent/uplink"
 	"minglu/agent/web"
+	"minglu/drivers"
 	"minglu/drivers/sim"
 )
 
@@ -77,6 +78,7 @@ type agent struct {
 	lampWish chan lampWish
 	lampLost chan struct{} // the lamp's lines failed
 	sounds   chan sound
+	beeps    chan drivers.Beep
 	health   *health.Health
 	live     *live.Live
 	uplink   *uplink.Uplink // nil without an office
@@ -99,6 +101,7 @@ type agent struct {
 	lampAt   time.Duration       // uptime at which the lamp last changed …
 	lampFor  time.Duration       // … and the trigger it followed
 	climate  *health.ClimateFact
+	supply   *health.PowerFact
 	looks    struct { // without a purpose, of the last month
 		n  *int
 		at time.Duration // uptime of the count
@@ -110,7 +113,7 @@ type agent struct {
 
 // open makes all parts in order of need, on the file system under, nil for the real one. Nothing runs before Run. What was opened is closed again on error.
 func open(cfg *config.Config, log *slog.Logger, under durable.Layer) (a *agent, err error) {
-	a = &agent{cfg: cfg, log: log, layer: durable.NewCounting(under), began: clock.Uptime(), lampWish: make(chan lampWish, 1), lampLost: make(chan struct{}, 1), sounds: make(chan sound, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, failed: map[string]bool{}, others: map[string]bool{}, rates: readRates(cfg.State), foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{})}
+	a = &agent{cfg: cfg, log: log, layer: durable.NewCounting(under), began: clock.Uptime(), lampWish: make(chan lampWish, 1), lampLost: make(chan struct{}, 1), sounds: make(chan sound, 8), beeps: make(chan drivers.Beep, 8), closing: map[string]*current{}, unsealed: map[string]unsealed{}, failed: map[string]bool{}, others: map[string]bool{}, rates: readRates(cfg.State), foreign: map[string]bool{}, strange: map[string]bool{}, repaired: make(chan struct{})}
 	opened := a // returning nil and an error sets a to nil
 	defer func() {
 		if err != nil {

@@ -90,9 +90,6 @@ func asked(err error) error {
 // goAll starts everything that lives beside the recorder. Only the room's loop and the pages may end
 // the agent; a device that fails is a fault, not an end.
 func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
-	for _, key := range withoutDriver(a.cfg) {
-		a.loop.Fault("device.unsupported", key, true)
-	}
 	g.Go(func() error {
 		a.awaitRecorder(ctx) // asked for a recording before it knows its disks, it could only say that there are none
 		return a.loop.Run(ctx)
@@ -130,6 +127,15 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 	}
 	if a.devices.thermometer != nil {
 		g.Go(func() error { return a.runClimate(ctx) })
+	}
+	if a.devices.rtc != nil {
+		g.Go(func() error { return a.runRTC(ctx) })
+	}
+	if a.devices.power != nil {
+		g.Go(func() error { return a.runPower(ctx) })
+	}
+	if a.devices.buzzer != nil {
+		g.Go(func() error { return a.runBuzzer(ctx) })
 	}
 	for name, s := range a.devices.scanners {
 		g.Go(func() error { return a.runScanner(ctx, name, s) })

@@ -140,6 +140,12 @@ func (a *agent) snapshot() web.State {
 		w.Session = c.shown(string(st.Phase), now.Up)
 	}
 	a.mu.Lock()
+	if f := a.supply; f != nil {
+		w.Power = &web.Power{Mains: f.Mains, Charge: f.Charge, LeftMS: -1}
+		if f.Left != nil {
+			w.Power.LeftMS = f.Left.Milliseconds()
+		}
+	}
 	if f := a.climate; f != nil {
 		w.Climate = &web.Climate{Celsius: f.Celsius, Humidity: -1}
 		if f.Humidity != nil {

@@ -14,6 +14,7 @@ type Facts struct {
 	Session  *SessionFact // nil: no session
 	Clock    ClockFact
 	Climate  *ClimateFact // nil: no thermometer, or it has not answered yet
+	Power    *PowerFact   // nil: no battery with a meter, or it has not answered yet
 	Uplink   UplinkFact
 	Stamps   StampFact
 
@@ -25,6 +26,7 @@ type Facts struct {
 	Unexplained    *int           // looks at content of the last 30 days that state no purpose; nil: unknown
 	APIDeletes     bool           // the pages or the API let users delete or alter recordings
 	HasThermometer bool
+	HasBattery     bool
 }
 
 // ChannelFact is one channel as capture sees it.
@@ -72,6 +74,16 @@ type ClimateFact struct {
 	At       time.Duration // uptime
 	Celsius  float64
 	Humidity *float64 // %RH; nil: this sensor does not tell
+}
+
+// PowerFact is one reading of what the room runs on.
+type PowerFact struct {
+	At     time.Duration // uptime
+	Mains  bool
+	Volts  float64        // of the battery
+	Charge float64        // of the battery, 0 to 1
+	Left   *time.Duration // until the battery is empty; nil with mains
+	Low    bool           // the voltage is one at which the board goes down
 }
 
 // UplinkFact is how reports reach the office.

@@ -196,11 +196,7 @@ func (h *Health) roomAndBoard(t *taker) {
 		}
 	}
 	found := h.probes.latest()
-	if found.underVolt != nil {
-		t.add("power.undervoltage", "", "", standard.Bool(*found.underVolt), t.now.Up, howHwmon)
-	} else {
-		t.unknown("power.undervoltage", "", "", whyNoHwmon)
-	}
+	t.supply(found.underVolt)
 	if found.celsius != nil {
 		t.num("board.temperature", "", "°C", *found.celsius, howThermal)
 	} else {
@@ -224,5 +220,32 @@ func (h *Health) roomAndBoard(t *taker) {
 		t.unknown("uplink.offline_for", "", "h", whyNoOffice)
 	default: // one that never acknowledged has been away since the start at least
 		t.num("uplink.offline_for", "", "h", (t.now.Up - max(u.LastAck, h.began)).Hours(), howAck)
+	}
+}
+
+// supply measures mains and battery. under is the board's own flag of a low voltage, nil if it has none: then the battery's voltage,
+// behind which the board hangs, tells.
+func (t *taker) supply(under *bool) {
+	p := t.f.Power
+	switch {
+	case under != nil:
+		t.add("power.undervoltage", "", "", standard.Bool(*under), t.now.Up, howHwmon)
+	case p != nil:
+		t.add("power.undervoltage", "", "", standard.Bool(p.Low), p.At, howMeter)
+	default:
+		t.unknown("power.undervoltage", "", "", whyNoHwmon)
+	}
+	if !t.f.HasBattery {
+		return
+	}
+	if p == nil {
+		t.unknown("power.mains", "", "", whyMeterMute)
+		t.unknown("power.battery_charge", "", "ratio", whyMeterMute)
+		return
+	}
+	t.add("power.mains", "", "", standard.Bool(p.Mains), p.At, howMeter)
+	t.add("power.battery_charge", "", "ratio", standard.Number(round(p.Charge, 3)), p.At, howMeter)
+	if p.Left != nil {
+		t.add("power.battery_left", "", "min", standard.Number(round(p.Left.Minutes(), 1)), p.At, howMeter)
 	}
 }

@@ -32,6 +32,7 @@ var (
 	howReports  = text{Zh: "RTCP 发送者报告与本机时钟比较", En: "RTCP sender reports against this clock"}
 	howSensor   = text{Zh: "温湿度传感器", En: "the room's sensor"}
 	howHwmon    = text{Zh: "内核 hwmon 报警", En: "the kernel's hwmon alarm"}
+	howMeter    = text{Zh: "电池回路中的电流电压计", En: "the meter in the battery's lead"}
 	howThermal  = text{Zh: "内核温度传感器中最高值", En: "the hottest of the kernel's thermal zones"}
 	howLooks    = text{Zh: "调阅登记，近30天", En: "register of access, last 30 days"}
 	howCert     = text{Zh: "设备证书的有效期", En: "validity of the device certificate"}
@@ -79,6 +80,7 @@ var (
 	whyNoStamps   = text{Zh: "没有配置时间戳服务", En: "no time-stamp service is configured"}
 	whyStampsOpen = text{Zh: "时间戳状态未知", En: "the state of time stamps is not known"}
 	whyNever      = text{Zh: "从未进行", En: "never done yet"}
+	whyMeterMute  = text{Zh: "电池监测没有响应", En: "the battery's meter does not answer"}
 	whyNoPower    = text{Zh: "尚未遇到断电恢复", En: "power has not come back in a session yet"}
 	whyCert       = text{Zh: "证书有效期未知", En: "the validity of the certificate is not known"}
 	whyClockBad   = text{Zh: "时钟不可信，无法判断", En: "the clock cannot be right, nothing can be told"}

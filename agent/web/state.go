@@ -23,10 +23,11 @@ type State struct {
 	Disks    []DiskState    `json:"disks"`
 	Faults   []Fault        `json:"faults"` // those that stand now, worst first
 	Climate  *Climate       `json:"climate"`
-	Meets    *Meets         `json:"meets"`     // the standard, null while nothing is judged; set by web
-	Live     bool           `json:"live"`      // there is a live view; set by web
-	LiveIdle bool           `json:"live_idle"` // also while nothing is recorded; set by web
-	Lamp     string         `json:"lamp"`      // drivers.LampState, "" without a lamp
+	Power    *Power         `json:"power,omitempty"` // of a room with a battery
+	Meets    *Meets         `json:"meets"`           // the standard, null while nothing is judged; set by web
+	Live     bool           `json:"live"`            // there is a live view; set by web
+	LiveIdle bool           `json:"live_idle"`       // also while nothing is recorded; set by web
+	Lamp     string         `json:"lamp"`            // drivers.LampState, "" without a lamp
 	Board    string         `json:"board"`
 	Sim      bool           `json:"sim"` // nothing here is evidence
 	Version  string         `json:"version"`
@@ -109,6 +110,13 @@ type Fault struct {
 	Since    string `json:"since"`    // RFC 3339, UTC
 	Text     Text   `json:"text"`
 	Do       Text   `json:"do"`
+}
+
+// Power is what a room with a battery runs on.
+type Power struct {
+	Mains  bool    `json:"mains"`
+	Charge float64 `json:"charge"`  // of the battery, 0 to 1
+	LeftMS int64   `json:"left_ms"` // until the battery is empty; -1 with mains
 }
 
 // Climate of the room.

@@ -170,6 +170,11 @@ function foot(s) {
     put($("standard"), t("设备标准 ", "Standard ") + (fail ? `✕ ${fail} ${t("项不符合", "fail")}` : "✓ " + t("无不符合", "no fail")) + (unknown ? `，? ${unknown} ${t("项未知", "unknown")}` : ""));
   }
   put($("climate"), s.climate ? s.climate.celsius.toFixed(1) + " ℃" + (s.climate.humidity < 0 ? "" : " " + Math.round(s.climate.humidity) + " %") : "");
+  $("power").hidden = !s.power;
+  if (s.power) {
+    $("power").className = s.power.mains ? "" : "warn";
+    put($("power"), s.power.mains ? "" : t("电池 ", "Battery ") + Math.floor(s.power.left_ms / 60000) + t(" 分钟", " min"));
+  }
   put($("lamp"), s.lamp ? (lamps[s.lamp] || [s.lamp, s.lamp])[english ? 1 : 0] : "");
   $("sim").hidden = !s.sim;
 }
