@@ -65,7 +65,7 @@ func battery(p *config.Power) (drivers.PowerMeter, error) {
 }
 
 const (
-	pollRTC    = 20 * time.Second
+	pollRTC    = 10 * time.Second
 	rtcTrust   = 500 * time.Millisecond // the board's clock is known this well before it sets another
 	rtcOff     = 2 * time.Second        // of a clock that shows full seconds, before it is set
 	rtcDiffers = 2 * time.Minute        // a DS3231 is off by a minute a year
