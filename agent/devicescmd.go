@@ -90,6 +90,7 @@ func probes(ctx context.Context) inventory.Probes {
 			}
 			return list, err
 		},
+		Sensors: func(bus string) ([]inventory.SensorInfo, error) { return sensorsOn(ctx, bus) },
 		Lines: func() (list []inventory.LineInfo, err error) {
 			lines, err := gpioline.List()
 			for _, l := range lines {

@@ -119,6 +119,7 @@ func (l *look) clocks() {
 		if l.text(sys+"/hctosys") == "1" {
 			i.Note = note("系统启动时由它校时", "The system takes its time from it at the start")
 		}
+		i.Config = "rtc: {device: " + quote(i.Path) + "}\n"
 		if r := l.board.RTC; r != nil && l.treeNode(path.Join(sys, "device")) == r.Name {
 			i.Unverified = r.Unverified
 		}

@@ -96,7 +96,7 @@ func TestRaspberryPi(t *testing.T) {
 		{kind: Disk, name: "SC32G 31 GB", path: "/dev/disk/by-label/RASPIROOT", node: "/dev/mmcblk0p2", note: "system's own"},
 		{kind: Disk, name: "Samsung Portable SSD T7 1000 GB", path: "/dev/disk/by-label/minglu-a", node: "/dev/sda1", config: `disks: ["/media/a"]`},
 		{kind: Disk, name: "WD Elements 2621 1000 GB", path: "/dev/disk/by-label/minglu-b", node: "/dev/sdb1", note: "Not mounted"},
-		{kind: RTC, name: "rtc-ds1307 1-0068", path: "/dev/rtc0", note: "takes its time"},
+		{kind: RTC, name: "rtc-ds1307 1-0068", path: "/dev/rtc0", note: "takes its time", config: "rtc: {device: \"/dev/rtc0\"}\n"},
 		{kind: Watchdog, name: "Broadcom BCM2835 Watchdog timer", path: "/dev/watchdog0", config: "watchdog:", note: "Used by itself"},
 		{kind: TPM, name: "TPM 2.0", path: "/dev/tpmrm0", config: "identity:"},
 	})
@@ -130,10 +130,10 @@ func TestQEMU(t *testing.T) {
 		{kind: Speaker, name: "Dummy · Dummy PCM", path: "hw:CARD=Dummy,DEV=0", node: "hw:1,0", config: "alsa"},
 		{kind: Bus, name: "i2c-hil0", path: "/dev/i2c-0", note: "order of starting"},
 		{kind: Serial, name: "ttyAMA0", path: "/dev/ttyAMA0", note: "console"},
-		{kind: RTC, name: "rtc-pl031 9010000.pl031", path: "/dev/rtc0", note: "takes its time"},
-		{kind: RTC, name: "rtc-test rtc-test.0", path: "/dev/rtc1"},
-		{kind: RTC, name: "rtc-test rtc-test.1", path: "/dev/rtc2"},
-		{kind: RTC, name: "rtc-test rtc-test.2", path: "/dev/rtc3"},
+		{kind: RTC, name: "rtc-pl031 9010000.pl031", path: "/dev/rtc0", note: "takes its time", config: "rtc: {device: \"/dev/rtc0\"}\n"},
+		{kind: RTC, name: "rtc-test rtc-test.0", path: "/dev/rtc1", config: "rtc: {device: \"/dev/rtc1\"}\n"},
+		{kind: RTC, name: "rtc-test rtc-test.1", path: "/dev/rtc2", config: "rtc: {device: \"/dev/rtc2\"}\n"},
+		{kind: RTC, name: "rtc-test rtc-test.2", path: "/dev/rtc3", config: "rtc: {device: \"/dev/rtc3\"}\n"},
 		{kind: Watchdog, name: "i6300ESB timer", path: "/dev/watchdog0", config: "watchdog:"},
 	})
 	if m.Board != "generic-arm64" || m.Seen.Model != "linux,dummy-virt" || strings.Join(m.Crypto, " ") != "aes sha2" {

@@ -14,6 +14,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"time"
 
 	"periph.io/x/conn/v3/i2c"
@@ -178,6 +179,17 @@ func crc8(b []byte) byte {
 		}
 	}
 	return crc
+}
+
+// Recognise returns "sht3x" or "sht4x" if one answers at addr with a right checksum, else "". It asks a SHT3x for its status and
+// an SHT4x for its serial number, and measures nothing.
+func Recognise(ctx context.Context, bus i2c.Bus, addr uint16) string {
+	for _, s := range []*Sensor{NewSHT3x(bus, addr, nil), NewSHT4x(bus, addr, nil)} {
+		if _, err := s.ask(ctx, s.m.identify, time.Millisecond, s.m.identity); err == nil {
+			return strings.ToLower(s.m.name)
+		}
+	}
+	return ""
 }
 
 var _ drivers.Thermometer = (*Sensor)(nil)

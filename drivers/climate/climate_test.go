@@ -146,3 +146,26 @@ func TestChecksum(t *testing.T) {
 		t.Errorf("CRC(0xBEEF) = %#x, want 0x92", got)
 	}
 }
+
+func TestRecognise(t *testing.T) {
+	serial := []i2ctest.IO{{Addr: 0x44, W: []byte{0x89}}, {Addr: 0x44, R: []byte{0xBE, 0xEF, 0x92, 0xBE, 0xEF, 0x92}}}
+	ask3 := i2ctest.IO{Addr: 0x44, W: []byte{0xF3, 0x2D}}
+	for _, tt := range []struct {
+		ops  []i2ctest.IO
+		want string
+	}{
+		{[]i2ctest.IO{ask3, {Addr: 0x44, R: []byte{0xBE, 0xEF, 0x92}}}, "sht3x"},
+		{append([]i2ctest.IO{ask3, {Addr: 0x44, R: []byte{0xFF, 0xFF, 0xFF}}}, serial...), "sht4x"},
+		{[]i2ctest.IO{ask3, {Addr: 0x44, R: []byte{0, 0, 0}}, {Addr: 0x44, W: []byte{0x89}}, {Addr: 0x44, R: make([]byte, 6)}}, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			bus := &i2ctest.Playback{DontPanic: true, Ops: tt.ops}
+			if got := Recognise(t.Context(), bus, 0x44); got != tt.want {
+				t.Errorf("Recognise() = %q, want %q", got, tt.want)
+			}
+			if err := bus.Close(); err != nil { // it said nothing else
+				t.Error(err)
+			}
+		})
+	}
+}

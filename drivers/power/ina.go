@@ -173,20 +173,19 @@ func (m *Meter) write(reg byte, v uint16) error {
 	return m.c.Tx([]byte{reg, byte(v >> 8), byte(v)}, nil)
 }
 
-// Recognise returns "ina226" or "ina219" if one answers at addr, as far as it can be told without writing to it: an INA219 by
-// the configuration it has after a reset, or that this package gives it. Anything else is "".
+// Recognise returns "ina226" or "ina219" if one answers at addr, as far as it can be told by reading: an INA226 says who it
+// is, an INA219 is taken for one by the configuration it has after a reset, or that this package gives it. Anything else is
+// "". Register 0 is asked for first: there are chips to which the INA226's own register is a command.
 func Recognise(bus i2c.Bus, addr uint16) string {
 	m := NewINA226(bus, addr, physic.Ohm)
-	switch maker, err := m.read(regMaker); {
+	config, err := m.read(regConfig)
+	switch {
 	case err != nil:
 		return ""
-	case maker == makerTI:
-		if die, err := m.read(regDie); err == nil && die == die226 {
-			return "ina226"
-		}
-	}
-	if config, err := m.read(regConfig); err == nil && (config == reset219 || config == ina219.config) {
+	case config == reset219 || config == ina219.config:
 		return "ina219"
+	case config>>12 == 4 && m.identity226() == nil: // 226 7.6.1: the upper four bits read 0100
+		return "ina226"
 	}
 	return ""
 }

@@ -90,16 +90,20 @@ func TestRecognise(t *testing.T) {
 		ops  []i2ctest.IO
 		want string
 	}{
-		{"226", []i2ctest.IO{rd(0xFE, 0x5449), rd(0xFF, 0x2260)}, "ina226"},
-		{"219 after a reset", []i2ctest.IO{rd(0xFE, 0), rd(0, 0x399F)}, "ina219"},
-		{"219 in use", []i2ctest.IO{rd(0xFE, 0), rd(0, 0x3FFF)}, "ina219"},
-		{"HDC1080, of the same maker", []i2ctest.IO{rd(0xFE, 0x5449), rd(0xFF, 0x1050), rd(0, 0x6644)}, ""},
-		{"another", []i2ctest.IO{rd(0xFE, 0), rd(0, 0)}, ""},
+		{"226", []i2ctest.IO{rd(0, 0x4127), rd(0xFE, 0x5449), rd(0xFF, 0x2260)}, "ina226"},
+		{"226 in use", []i2ctest.IO{rd(0, 0x4927), rd(0xFE, 0x5449), rd(0xFF, 0x2260)}, "ina226"},
+		{"219 after a reset", []i2ctest.IO{rd(0, 0x399F)}, "ina219"},
+		{"219 in use", []i2ctest.IO{rd(0, 0x3FFF)}, "ina219"},
+		{"HDC1080, of the same maker", []i2ctest.IO{rd(0, 0x4644), rd(0xFE, 0x5449), rd(0xFF, 0x1050)}, ""},
+		{"another: nothing but register 0 is asked for", []i2ctest.IO{rd(0, 0)}, ""},
 		{"nobody", []i2ctest.IO{{Addr: 0x41}}, ""},
 	} {
 		bus := &i2ctest.Playback{DontPanic: true, Ops: tt.ops}
 		if got := Recognise(bus, 0x40); got != tt.want {
 			t.Errorf("%s: Recognise() = %q, want %q", tt.name, got, tt.want)
+		}
+		if err := bus.Close(); err != nil && tt.name != "nobody" {
+			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
 }

@@ -90,3 +90,11 @@ func (d *Dev) read(reg byte) (uint16, error) {
 	err := d.c.Tx([]byte{reg}, r[:])
 	return binary.BigEndian.Uint16(r[:]), err
 }
+
+// Recognise reports whether a TMP117 answers at addr. It reads its identity alone.
+func Recognise(bus i2c.Bus, addr uint16) bool {
+	id, err := New(bus, addr, nil).read(regIdentity)
+	return err == nil && id&0x0FFF == identity
+}
+
+var _ drivers.Thermometer = (*Dev)(nil)

@@ -8,6 +8,7 @@ import (
 	"periph.io/x/conn/v3/i2c/i2ctest"
 
 	"minglu/drivers"
+	"minglu/drivers/driverstest"
 )
 
 func uptime() time.Duration { return time.Hour }
@@ -63,4 +64,28 @@ func TestLooksAgain(t *testing.T) {
 	if err := bus.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestRecognise(t *testing.T) {
+	for want, io := range map[bool]i2ctest.IO{true: who, false: {Addr: 0x48, W: []byte{0x0F}, R: []byte{0x00, 0x75}}} {
+		bus := &i2ctest.Playback{DontPanic: true, Ops: []i2ctest.IO{io}}
+		if got := Recognise(bus, 0x48); got != want {
+			t.Errorf("Recognise() = %v, want %v", got, want)
+		}
+	}
+	if Recognise(&i2ctest.Playback{DontPanic: true}, 0x48) {
+		t.Error("nobody was recognised")
+	}
+}
+
+// thermometer is a bus with a TMP117 at 25 °C.
+type thermometer struct{ i2ctest.Playback }
+
+func (*thermometer) Tx(_ uint16, w, r []byte) error {
+	copy(r, map[byte][]byte{regResult: {0x0C, 0x80}, regIdentity: {0x01, 0x17}}[w[0]])
+	return nil
+}
+
+func TestConformance(t *testing.T) {
+	driverstest.Thermometer(t, driverstest.ThermometerOptions{Thermometer: New(&thermometer{}, 0x48, uptime), Uptime: uptime})
 }
