@@ -41,7 +41,8 @@ type span struct {
 
 func (c *Config) spans() []span {
 	s, r := &c.Storage, &c.Room
-	return []span{
+	list := []span{
+		{"keep.local", &c.Keep.Local, 30 * 24 * time.Hour, 0, 8760 * time.Hour},
 		{"storage.segment", &s.Segment, DefaultSegment, 10 * time.Second, 15 * time.Minute},
 		{"storage.fragment", &s.Fragment, DefaultFragment, 100 * time.Millisecond, 500 * time.Millisecond},
 		{"storage.preroll", &s.Preroll, DefaultPreroll, 0, time.Minute},
@@ -56,6 +57,10 @@ func (c *Config) spans() []span {
 		{"room.resume_within", &r.ResumeWithin, DefaultResumeWithin, 0, 24 * time.Hour},
 		{"watchdog.timeout", &c.Watchdog.Timeout, DefaultWatchdog, 10 * time.Second, 10 * time.Minute},
 	}
+	if c.Archive != nil {
+		list = append(list, span{"archive.late", &c.Archive.Late, 20 * time.Hour, time.Hour, 72 * time.Hour})
+	}
+	return list
 }
 
 // fill sets the defaults and makes paths absolute.
@@ -90,6 +95,7 @@ func (c *Config) fill(d *decoder, dir string) {
 	c.fillWiring(d)
 	c.fillSound()
 	c.fillSerial(d)
+	c.fillKeeping(d, dir)
 	abs(&c.State, dir)
 	for i := range c.Storage.Disks {
 		abs(&c.Storage.Disks[i], dir)
@@ -173,6 +179,7 @@ func (c *Config) check(d *decoder) {
 		}
 	}
 	c.checkOutside(d)
+	c.checkKeeping(d)
 }
 
 func (c *Config) checkOutside(d *decoder) {

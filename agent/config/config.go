@@ -90,6 +90,8 @@ type Config struct {
 	Witness     *Witness     `yaml:"witness"`   // nil: the office alone, if there is one
 	NTP         *NTP         `yaml:"ntp"`       // nil: the cameras get no time from here
 	Watchdog    Watchdog     `yaml:"watchdog"`
+	Archive     *Archive     `yaml:"archive"` // nil: sessions stay here until they are destroyed
+	Keep        Keep         `yaml:"keep"`
 }
 
 // Device says which device this is and where it stands.

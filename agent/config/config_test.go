@@ -196,7 +196,8 @@ func TestDefaults(t *testing.T) {
 		Room: Room{PresenceHold: Duration(5 * time.Second), PauseLimit: Duration(10 * time.Minute), EmptyAsk: Duration(10 * time.Minute),
 			EmptyStop: Duration(5 * time.Minute), NoticeWithin: Duration(2 * time.Minute), Limit: Duration(8 * time.Hour),
 			LimitWarn: Duration(30 * time.Minute), ResumeWithin: Duration(10 * time.Minute)},
-		Web: Web{Listen: "127.0.0.1:8080", Auth: "login"},
+		Web:  Web{Listen: "127.0.0.1:8080", Auth: "login"},
+		Keep: Keep{Local: Duration(30 * 24 * time.Hour), FreeBelow: 20, MinMonths: 6},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("Parse() =\n%v\nwant\n%v", c, want)
@@ -235,7 +236,7 @@ func TestExampleLoadsAndNamesEveryKey(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, data := range map[string]string{"agent.yaml": Example(), "web.crt": "", "web.key": "", "office.pem": "", "notice.wav": ""} {
+	for name, data := range map[string]string{"agent.yaml": Example(), "web.crt": "", "web.key": "", "office.pem": "", "archive.pem": "", "notice.wav": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}

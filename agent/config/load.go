@@ -104,6 +104,9 @@ func (c *Config) look(d *decoder) {
 	if c.MQTT != nil {
 		files["mqtt.ca"] = c.MQTT.CA
 	}
+	if c.Archive != nil {
+		files["archive.ca"] = c.Archive.CA
+	}
 	if c.Speaker != nil {
 		files["speaker.announcement"] = c.Speaker.Announcement
 	}
