@@ -210,25 +210,17 @@ func (c *chaos) revive(d *Disk) {
 	if err := d.Detach(); err != nil {
 		c.t.Error(err)
 	}
-	out, err := exec.Command("e2fsck", "-p", "-f", d.Dir+".img").CombinedOutput()
-	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == 1 {
-		err = nil // it mended what a cut leaves
-	}
-	if err != nil {
-		c.t.Errorf("e2fsck: %v: %s", err, out)
-	}
-	// Another loop device: as long as the agent has a file of the failed one open, that one cannot be
-	// mounted anew. A disk plugged in again is another device, too.
-	out, err = exec.Command("losetup", "--find", "--show", d.Dir+".img").CombinedOutput()
-	loop := strings.TrimSpace(string(out))
-	if err == nil {
-		out, err = exec.Command("mount", loop, d.Dir).CombinedOutput()
-	}
-	if err == nil {
-		out, err = exec.Command("losetup", "--detach", loop).CombinedOutput() // once it is unmounted
-	}
-	if err != nil {
-		c.t.Errorf("mount again: %v: %s", err, out)
+	// The failed file system lives on as long as the agent has a file of it open, and what it still holds
+	// in memory reaches its image later: the disk goes on as a copy of what is on it now.
+	image, again := d.Dir+".img", d.Dir+".img.again"
+	for _, cmd := range [][]string{{"cp", "--sparse=always", image, again}, {"mv", again, image}, {"e2fsck", "-p", "-f", image}, {"mount", "-o", "loop", image, d.Dir}} {
+		out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput()
+		if exit := new(exec.ExitError); errors.As(err, &exit) && cmd[0] == "e2fsck" && exit.ExitCode() == 1 {
+			err = nil // it mended what a cut leaves
+		}
+		if err != nil {
+			c.t.Errorf("%s: %v: %s", strings.Join(cmd, " "), err, out)
+		}
 	}
 }
 
