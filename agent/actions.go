@@ -56,12 +56,16 @@ func (a *agent) inSession(c *current, x room.Action) {
 	at := c.session.Media(up)
 	switch x := x.(type) {
 	case room.NoteDetails:
+		c.setDetails(webDetails(x.Details))
 		c.session.Note(detailsLine(x.Details))
 	case room.NoteMark:
-		c.mark(web.Mark{At: at, Text: x.Text, Who: x.Who})
-		c.session.Note(&evidence.Mark{At: at, Text: x.Text, Who: x.Who})
+		c.mark(web.Mark{At: at, Text: x.Text, Who: x.Who, Kind: x.Kind})
+		c.session.Note(&evidence.Mark{At: at, Text: x.Text, Who: x.Who, Kind: x.Kind})
 	case room.NoteEvent:
 		f := evidence.Event{Common: evidence.Common{Type: x.Type}, At: at, Code: x.Code, Ch: x.Ch, Text: x.Text}
+		if x.Who != "" {
+			f.Data = map[string]string{"who": x.Who}
+		}
 		if x.Type == "notice" && x.Code == "" {
 			c.noticed(up)
 		}
@@ -88,6 +92,10 @@ func (a *agent) startSession(x room.Open) {
 	st := a.loop.State()
 	id := now.T.Format("20060102T150405Z-") + randomHex(4)
 	zero := a.capture.Earliest()
+	if !x.Paused && a.prerollOff(x.Details) {
+		a.capture.Pause() // forgets what it holds
+		zero = 0
+	}
 	if x.Paused || zero == 0 || zero > now.Up {
 		zero = now.Up
 	}
@@ -109,7 +117,7 @@ func (a *agent) startSession(x room.Open) {
 		Session: id, Log: log, Zero: zero, Trigger: st.Started, Certs: own.Certs(), Key: a.id.Key, SM2: own.SM2PEM, Extras: own.SealExtras,
 		Open: evidence.Open{
 			Origin: origin, SKey: key.SKey, SKeySig: key.SKeySig, Boot: a.boot, Body: body, Trigger: string(x.By), SW: buildVersion(),
-			Device: evidence.Device{ID: a.id.D, Name: a.cfg.Device.Name, Room: a.cfg.Device.Room, Board: a.board, SW: buildVersion(), TPM: a.id.TPM},
+			Device: a.device(),
 			Config: a.cfg.Digest(), Ledger: a.ledger.Ref(), Token: a.tokenAtOpen(), Continues: x.Continues,
 		},
 	}
@@ -239,7 +247,7 @@ func (k sessionSink) Sample(ch string, s drivers.Sample)             { k.s.Write
 func (k sessionSink) Lost(ch string, track int, n int, cause string) { k.s.Lost(ch, track, cause) }
 
 func detailsLine(d room.Details) *evidence.Details {
-	l := &evidence.Details{Case: d.Case, Matter: d.Matter, Officers: []evidence.Officer{}, Flags: []string{}}
+	l := &evidence.Details{Case: d.Case, Matter: d.Matter, Officers: []evidence.Officer{}, Flags: []string{}, MatterID: d.MatterID, MatterVersion: d.MatterVersion, Booking: d.Booking}
 	for _, o := range d.Officers {
 		l.Officers = append(l.Officers, evidence.Officer(o))
 	}

@@ -157,9 +157,9 @@ func (c *current) row(state string, body evidence.Body) web.Session {
 	return w
 }
 
-// matterText is a matter as one text: its name, or id@version of the list it stands in.
+// matterText is a matter as one text: its name, or, not known by one, id@version of the list it stands in.
 func matterText(m web.Matter) string {
-	if m.ID == "" {
+	if m.ID == "" || m.Name != "" {
 		return m.Name
 	}
 	return m.ID + "@" + m.Version

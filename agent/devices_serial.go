@@ -54,8 +54,8 @@ func openModbus(m *config.Modbus) (drivers.Thermometer, error) {
 // scannerSteady is how long a scanner must have been open to count as there: it says nothing by itself.
 const scannerSteady = 2 * time.Second
 
-// runScanner listens to a scanner for ever; one that is unplugged is looked for again.
-func (a *agent) runScanner(ctx context.Context, name string, s drivers.Scanner) error {
+// runScanner listens to a scanner for ever; one that is unplugged is looked for again. find says what a code means.
+func (a *agent) runScanner(ctx context.Context, name string, s drivers.Scanner, find func(ctx context.Context, text string) room.Scan) error {
 	t := tries{what: name, log: a.log}
 	there := func() { a.loop.Fault("input.failed", name, false) }
 	return t.again(ctx, func(ctx context.Context) error {
@@ -63,15 +63,15 @@ func (a *agent) runScanner(ctx context.Context, name string, s drivers.Scanner) 
 		defer steady.Stop()
 		return s.Run(ctx, func(text string, up time.Duration) {
 			there()
-			a.loop.Scan(text, up)
+			a.loop.Scan(find(ctx, text), up)
 		})
 	}, func(error) { a.loop.Fault("input.failed", name, true) })
 }
 
 // Scan turns a scanned code into an event of the time it came.
-func (l *roomLoop) Scan(text string, up time.Duration) {
+func (l *roomLoop) Scan(e room.Scan, up time.Duration) {
 	select {
-	case l.events <- request{event: room.Scan{Case: text}, up: up}:
+	case l.events <- request{event: e, up: up}:
 	default:
 		l.log.Error("room: scanned code dropped, the queue is full")
 	}

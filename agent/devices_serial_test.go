@@ -41,7 +41,9 @@ func (s *shy) Run(ctx context.Context, scanned func(string, time.Duration)) erro
 func TestScannerStartsASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shy{gone: 3, codes: make(chan string)}
-		a := faultsOf(t, devices{}, func(a *agent, ctx context.Context) error { return a.runScanner(ctx, "scanner", s) })
+		a := faultsOf(t, devices{}, func(a *agent, ctx context.Context) error {
+			return a.runScanner(ctx, "scanner", s, func(_ context.Context, text string) room.Scan { return room.Scan{Case: text} })
+		})
 		if !stands(a, "input.failed", "scanner") {
 			t.Error("a scanner that is not there is no fault")
 		}

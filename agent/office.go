@@ -113,7 +113,7 @@ func (a *agent) sessionEvent(c *current) report.SessionEvent {
 	if c.details.Body != nil {
 		body = report.Body(*c.details.Body)
 	}
-	e := report.SessionEvent{Session: c.id, Trigger: string(c.by), Continues: c.continues, Body: &body, Case: c.details.Case, Matter: matterText(c.details.Matter)}
+	e := report.SessionEvent{Session: c.id, Trigger: string(c.by), Continues: c.continues, Body: &body, Case: c.details.Case, Matter: matterText(c.details.Matter), Flags: c.details.Flags}
 	for _, o := range c.details.Officers {
 		e.Officers = append(e.Officers, report.Officer{Name: o.Name, Credential: o.Credential})
 	}
@@ -148,6 +148,8 @@ func (a *agent) command(ctx context.Context, c report.Command) uplink.Answer {
 		e = room.Stop{Reason: c.Reason, Who: c.Who}
 	case report.DoMark:
 		e = room.Mark{Text: c.Text, Who: c.Who}
+	case report.DoPrompt:
+		e = room.Prompt{Text: c.Text, Who: c.Who}
 	default:
 		return uplink.Answer{Code: "unknown", Text: report.Text{Zh: "不认识的命令 " + c.Do, En: "unknown command " + c.Do}}
 	}

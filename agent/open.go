@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"minglu/agent/amend"
 	"minglu/agent/capture"
 	"minglu/agent/clock"
 	"minglu/agent/config"
@@ -27,6 +28,7 @@ import (
 	"minglu/agent/record"
 	"minglu/agent/room"
 	"minglu/agent/store"
+	"minglu/agent/unrecorded"
 	"minglu/agent/uplink"
 	"minglu/agent/web"
 	"minglu/drivers"
@@ -83,10 +85,12 @@ type agent struct {
 	live     *live.Live
 	uplink   *uplink.Uplink // nil without an office
 	notary   *notary.Notary
-	lists    *lists.Book    // bodies, officers, matters, bookings and cases
-	guard    *guard.Guard   // feeds who watches over the agent
-	systemd  *guard.Systemd // nil: not started by it
-	runID    string         // of this start, for the office
+	amender  *amend.Amender   // adds to sealed sessions
+	unrec    *unrecorded.Book // what was lawfully not recorded
+	lists    *lists.Book      // bodies, officers, matters, bookings and cases
+	guard    *guard.Guard     // feeds who watches over the agent
+	systemd  *guard.Systemd   // nil: not started by it
+	runID    string           // of this start, for the office
 
 	ledgerMu sync.Mutex // one line at a time goes to master and copies
 
@@ -141,6 +145,9 @@ func open(cfg *config.Config, log *slog.Logger, under durable.Layer) (a *agent, 
 	}
 	a.capture, err = capture.New(capture.Options{Channels: a.devices.channels, Preroll: cfg.Storage.Preroll.Std(), Uptime: clock.Uptime, Log: log})
 	if err != nil {
+		return nil, err
+	}
+	if err := a.openAmendments(); err != nil {
 		return nil, err
 	}
 	a.loop = newRoomLoop(roomRules(cfg), clock.Uptime, log)
@@ -225,7 +232,7 @@ func (a *agent) openWeb() (err error) {
 	if err != nil {
 		return err
 	}
-	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Grants: webGrants{gate, a.sessions()}, Log: a.log,
+	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Amends: webAmends{a}, Unrec: webUnrecorded{a}, Grants: webGrants{gate, a.sessions()}, Log: a.log,
 		Health: a.reportHealth, Compliance: a.reportCompliance, Live: a.live.Handler("/whep/"), WatchIdle: a.cfg.Live.Idle, Writes: a.layer.Stats}
 	if a.uplink != nil {
 		o.Outbox = func() int64 { return int64(a.uplink.Status().Waiting) }

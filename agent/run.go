@@ -138,7 +138,7 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 		g.Go(func() error { return a.runBuzzer(ctx) })
 	}
 	for name, s := range a.devices.scanners {
-		g.Go(func() error { return a.runScanner(ctx, name, s) })
+		g.Go(func() error { return a.runScanner(ctx, name, s, a.scanned) })
 	}
 	for kind, in := range a.devices.inputs {
 		g.Go(func() error { return a.runInput(ctx, kind, in) })
@@ -174,6 +174,7 @@ func (a *agent) begin(ctx context.Context) error {
 		return nil
 	}
 	a.clock.Poll(ctx)
+	a.finishAmendments(ctx)
 	pending, err := recovery.Pending(a.recoveryDisks())
 	if err != nil {
 		a.log.Error("looking for interrupted sessions", "err", err)
@@ -305,7 +306,7 @@ func cutDetails(p recovery.Open) (d room.Details) {
 	if err != nil || l.Decode(&e) != nil {
 		return d
 	}
-	d.Case, d.Matter, d.Flags = e.Case, e.Matter, e.Flags
+	d.Case, d.Matter, d.MatterID, d.MatterVersion, d.Booking, d.Flags = e.Case, e.Matter, e.MatterID, e.MatterVersion, e.Booking, e.Flags
 	for _, o := range e.Officers {
 		d.Officers = append(d.Officers, room.Officer(o))
 	}
@@ -315,6 +316,7 @@ func cutDetails(p recovery.Open) (d room.Details) {
 // repair seals what a cut left open, with its true cause: of the sessions that are wanted and not in use.
 // lost are those that this agent saw losing their disks.
 func (a *agent) repair(ctx context.Context, wanted func(session string) bool, lost map[string]unsealed) {
+	defer a.amender.Hold()() // a late tail is an amendment too
 	done, err := recovery.Run(ctx, recovery.Options{
 		Disks: a.recoveryDisks(), Ledger: headWriter{a}, NewLog: a.newLog, Device: a.id.D, Key: a.id.Key, Certs: a.identity().Certs(), Extras: a.identity().SealExtras,
 		Now: a.clock.Now, BootID: a.boot, Layer: a.layer, Log: a.log,

@@ -81,7 +81,7 @@ func (s *sessions) Get(ctx context.Context, id string) (web.Session, error) {
 			w.PrerollUS = m.Clock[0].At
 		}
 		for _, k := range m.Marks {
-			w.Marks = append(w.Marks, web.Mark{At: k.At, Text: k.Text})
+			w.Marks = append(w.Marks, web.Mark{At: k.At, Text: k.Text, Kind: k.Kind})
 		}
 	}
 	return w, nil
@@ -104,6 +104,13 @@ func (s *sessions) convert(r store.Session) web.Session {
 	}
 	for _, c := range r.Channels {
 		w.Channels = append(w.Channels, web.SessionMedia{ID: c.ID, Kind: c.Kind, Codecs: c.Codec, Segments: c.Segments})
+	}
+	w.Amended = r.Amended
+	for _, t := range r.Attachments {
+		w.Attached = append(w.Attached, web.Attached{Name: t.Name, Kind: t.Kind, Size: t.Size, SHA256: t.SHA256, At: stamp(time.UnixMicro(t.T)), Who: t.Who})
+	}
+	for _, x := range r.Refused {
+		w.Refused = append(w.Refused, web.Refused{Party: x.Party, Reason: x.Reason, At: stamp(time.UnixMicro(x.T)), Who: x.Who})
 	}
 	if !r.Verified.At.IsZero() {
 		w.Checked = &web.Checked{At: stamp(r.Verified.At), Exit: r.Verified.Exit, Grade: r.Verified.Grade}

@@ -15,8 +15,14 @@ import (
 // roomCommands turns requests of the pages into events of the room.
 type roomCommands struct{ a *agent }
 
-func (r roomCommands) Start(ctx context.Context, who string, d web.Details) (web.Started, error) {
-	actions, err := r.a.loop.Ask(ctx, room.Start{By: room.ByPage, Who: who, Details: roomDetails(d)})
+func (r roomCommands) Start(ctx context.Context, who string, d web.Details, continues string) (web.Started, error) {
+	if err := r.a.continues(ctx, continues); err != nil {
+		return web.Started{}, err
+	}
+	d.Matter = r.a.named(d.Matter)
+	w := room.Start{By: room.ByPage, Who: who, Details: roomDetails(d), Continues: continues}
+	w.Limits = r.a.limitsOf(w.Details)
+	actions, err := r.a.loop.Ask(ctx, w)
 	if err == nil {
 		err = refusal(actions)
 	}
@@ -38,8 +44,8 @@ func (r roomCommands) ask(ctx context.Context, e room.Event) error {
 	return refusal(actions)
 }
 
-func (r roomCommands) Mark(ctx context.Context, who, text string) error {
-	return r.ask(ctx, room.Mark{Text: text, Who: who})
+func (r roomCommands) Mark(ctx context.Context, who, text, kind string) error {
+	return r.ask(ctx, room.Mark{Text: text, Who: who, Kind: kind})
 }
 
 func (r roomCommands) Pause(ctx context.Context, who, reason string) error {
@@ -55,13 +61,12 @@ func (r roomCommands) Stop(ctx context.Context, who, reason string) error {
 }
 
 func (r roomCommands) Details(ctx context.Context, who string, d web.Details) error {
-	if err := r.ask(ctx, room.Complete{Who: who, Details: roomDetails(d)}); err != nil {
-		return err
+	d.Matter = r.a.named(d.Matter)
+	e := room.Complete{Who: who, Details: roomDetails(d)}
+	if e.Details.MatterID != "" {
+		e.Limits = r.a.limitsOf(e.Details)
 	}
-	if c := r.a.running(); c != nil {
-		c.setDetails(webDetails(r.a.loop.State().Wish.Details))
-	}
-	return nil
+	return r.ask(ctx, e)
 }
 
 // refusal turns a Refuse among the actions into what the page shows.
@@ -78,6 +83,8 @@ func refusal(actions []room.Action) error {
 			return &web.Error{Status: 400, Code: r.Code, Zh: "暂停须说明理由", En: "a pause needs a reason"}
 		case "not-paused":
 			return &web.Error{Status: 409, Code: r.Code, Zh: "当前没有暂停", En: "nothing is paused"}
+		case "no-question", "no-prompt":
+			return &web.Error{Status: 409, Code: r.Code, Zh: "已由他人处理", En: "somebody else has answered"}
 		default:
 			return &web.Error{Status: 409, Code: r.Code, Zh: "当前没有录音录像", En: "nothing is being recorded"}
 		}
@@ -86,7 +93,7 @@ func refusal(actions []room.Action) error {
 }
 
 func roomDetails(d web.Details) room.Details {
-	r := room.Details{Case: d.Case, Matter: matterText(d.Matter), Flags: d.Flags}
+	r := room.Details{Case: d.Case, Matter: matterText(d.Matter), MatterID: d.Matter.ID, MatterVersion: d.Matter.Version, Booking: d.Booking, Flags: d.Flags}
 	for _, o := range d.Officers {
 		r.Officers = append(r.Officers, room.Officer(o))
 	}
@@ -97,7 +104,7 @@ func roomDetails(d web.Details) room.Details {
 }
 
 func webDetails(d room.Details) web.Details {
-	w := web.Details{Case: d.Case, Matter: web.Matter{Name: d.Matter}, Officers: []web.Officer{}, Flags: append([]string{}, d.Flags...)}
+	w := web.Details{Case: d.Case, Matter: web.Matter{Name: d.Matter, ID: d.MatterID, Version: d.MatterVersion}, Booking: d.Booking, Officers: []web.Officer{}, Flags: append([]string{}, d.Flags...)}
 	for _, o := range d.Officers {
 		w.Officers = append(w.Officers, web.Officer(o))
 	}
@@ -138,6 +145,7 @@ func (a *agent) snapshot() web.State {
 	}
 	if c := a.running(); c != nil {
 		w.Session = c.shown(string(st.Phase), now.Up)
+		a.showAsked(w.Session, st)
 	}
 	a.mu.Lock()
 	if f := a.supply; f != nil {
@@ -154,6 +162,17 @@ func (a *agent) snapshot() web.State {
 	}
 	a.mu.Unlock()
 	return w
+}
+
+// showAsked shows what the room and supervisors say to the officers.
+func (a *agent) showAsked(r *web.Running, st room.State) {
+	r.Agenda = a.agendaOf(r.Matter)
+	r.Question, r.Scanned = string(st.Asked), st.ScanWish.Details.Case
+	for _, p := range st.Prompts {
+		r.Prompts = append(r.Prompts, web.Said{Text: p.Text, Who: p.Who})
+	}
+	at, near := st.Limit(a.loop.rules)
+	r.LimitMS, r.Near = at.Milliseconds(), near
 }
 
 func shownState(st room.State) string {

@@ -51,6 +51,8 @@ const (
 	Download = "download" // take one media file
 	Export   = "export"   // take a session
 	Copy     = "copy"     // take a session for a party, against a receipt
+	Prompt   = "prompt"   // say something to the officers of the running session, on their page
+	Amend    = "amend"    // complete the facts of a sealed session, bind files to it
 	Ask      = "ask"      // state a purpose, ask for approval
 	Approve  = "approve"  // answer what others ask
 	Register = "register" // see who looked at what

@@ -22,6 +22,7 @@ type NotRecorded struct {
 	Why      string    `json:"why"`    // "secret", "urgent", "objective" (power, equipment, force majeure), "other"
 	Reason   string    `json:"reason"` // in words
 	Who      string    `json:"who"`    // who says so
+	Login    string    `json:"login"`  // whose login entered it, "panel" without one
 	From     int64     `json:"from"`   // µs since 1970: when it began, as said; 0 unknown
 	To       int64     `json:"to"`     // when it ended, as said; 0 unknown
 	T        int64     `json:"t"`      // when it was entered, by the device's clock

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -20,8 +21,7 @@ import (
 
 // Limits of what is read from a folder that anybody may have written.
 const (
-	maxManifestBytes = 64 << 20  // evidence-format.md V1
-	maxLogBytes      = 512 << 20 // two days of four channels
+	maxLogBytes = 512 << 20 // two days of four channels
 )
 
 // sessionID is S of evidence-format.md section 1.
@@ -44,7 +44,7 @@ func FromFolder(disks []Disk, id string) Session {
 		if err != nil {
 			s = damaged(id, fmt.Errorf("disk %s: %w", d.ID, err))
 		}
-		if len(holders) == 1 || rank(s) > rank(best) || rank(s) == rank(best) && s.Duration > best.Duration {
+		if len(holders) == 1 || rank(s) > rank(best) || rank(s) == rank(best) && (s.Amended > best.Amended || s.Amended == best.Amended && s.Duration > best.Duration) {
 			best = s
 		}
 	}
@@ -74,30 +74,10 @@ func readFolder(dir, id string) (Session, error) {
 		return Session{}, err
 	}
 	defer root.Close()
-	b, err := readManifest(root)
-	if errors.Is(err, os.ErrNotExist) {
+	if _, err := root.Lstat("manifest.json"); errors.Is(err, os.ErrNotExist) {
 		return fromLog(root, id)
 	}
-	if err != nil {
-		return Session{}, err
-	}
-	return fromManifest(root, id, b)
-}
-
-func readManifest(root *os.Root) ([]byte, error) {
-	f, size, err := openRegular(root, "manifest.json")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if size > maxManifestBytes {
-		return nil, fmt.Errorf("manifest.json: %d bytes, more than %d", size, maxManifestBytes)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxManifestBytes))
-	if err != nil {
-		return nil, fmt.Errorf("manifest.json: %w", err)
-	}
-	return b, nil
+	return fromManifest(root, id)
 }
 
 // openRegular opens a plain file: a pipe would block, a link may point anywhere.
@@ -113,19 +93,34 @@ func openRegular(root *os.Root, name string) (*os.File, int64, error) {
 	return f, fi.Size(), err
 }
 
-func fromManifest(root *os.Root, id string, b []byte) (Session, error) {
-	m, err := evidence.ParseManifest(b)
+// regular opens nothing but plain files.
+type regular struct{ root *os.Root }
+
+func (r regular) Open(name string) (fs.File, error) {
+	f, _, err := openRegular(r.root, name)
 	if err != nil {
-		return Session{}, fmt.Errorf("manifest.json: %w", err)
+		return nil, err
+	}
+	return f, nil
+}
+
+func fromManifest(root *os.Root, id string) (Session, error) {
+	m, f, err := evidence.ReadFacts(regular{root})
+	if m == nil {
+		return Session{}, err
 	}
 	if m.Session != id {
 		return Session{}, fmt.Errorf("manifest.json: is of session %.40q", m.Session)
 	}
 	s := Session{
-		ID: id, Device: m.Device, Body: m.Body, Case: m.Case, Matter: m.Matter, Flags: m.Flags, Officers: m.Officers,
+		ID: id, Device: m.Device, Body: f.Body, Case: f.Case, Matter: f.Matter, Flags: f.Flags, Officers: f.Officers,
+		MatterID: f.MatterID, MatterVersion: f.MatterVersion, Booking: f.Booking, Attachments: f.Attachments, Refused: f.Refused, Amended: f.Amended,
 		Trigger: m.Trigger, Reason: m.Reason, Opened: at(m.Opened.T), Closed: at(m.Closed.T), State: Sealed,
 		Channels: []Channel{}, Breaks: int64(len(m.Breaks)), Gaps: int64(len(m.Gaps)), Marks: int64(len(m.Marks)),
 		Continues: m.Continues,
+	}
+	if err != nil { // what comes before it is shown
+		s.Note = err.Error()
 	}
 	for _, l := range m.Logs {
 		if strings.HasPrefix(l.File, "recovery-") {

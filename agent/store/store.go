@@ -67,8 +67,17 @@ type Session struct {
 	Bytes     int64              `json:"bytes"`     // media on one disk
 	Disks     []string           `json:"disks"`     // ids of the disks that hold a copy
 	Continues string             `json:"continues"` // session id, "" if none
-	Verified  Verified           `json:"verified"`
-	Kept      Kept               `json:"kept"`
+
+	// What manifest and amendments say, beside case, matter, flags and officers above (evidence.FactsOf).
+	MatterID      string                `json:"matter_id,omitempty"`
+	MatterVersion string                `json:"matter_version,omitempty"`
+	Booking       string                `json:"booking,omitempty"`
+	Attachments   []evidence.Attachment `json:"attachments,omitempty"`
+	Refused       []evidence.Refusal    `json:"refused,omitempty"`
+	Amended       int64                 `json:"amended,omitempty"` // amendments
+
+	Verified Verified `json:"verified"`
+	Kept     Kept     `json:"kept"`
 }
 
 // Filter narrows List. The zero Filter takes everything.

@@ -268,7 +268,7 @@ func TestRebuildOfFolders(t *testing.T) {
 			must(t, os.WriteFile(filepath.Join(writeManifest(t, a, manifest(idB)), "manifest.json"), []byte("{"), 0o644))
 		}, summary{State: Damaged, Disks: "a"}, "manifest.json"},
 		{"a manifest too long to read", func(t *testing.T, a, b Disk) {
-			must(t, os.Truncate(filepath.Join(writeManifest(t, a, manifest(idB)), "manifest.json"), maxManifestBytes+1))
+			must(t, os.Truncate(filepath.Join(writeManifest(t, a, manifest(idB)), "manifest.json"), evidence.MaxJSON+1))
 		}, summary{State: Damaged, Disks: "a"}, "more than"},
 		{"the manifest of another session", func(t *testing.T, a, b Disk) {
 			must(t, os.Rename(writeManifest(t, a, manifest(idA)), filepath.Join(a.Dir, "sessions", idB)))

@@ -33,6 +33,12 @@ func (s *Server) routes() []route {
 		{"POST", "/session/pause", "operate", (*Server).pause},
 		{"POST", "/session/resume", "operate", (*Server).resume},
 		{"POST", "/session/stop", "operate", (*Server).stop},
+		{"POST", "/session/answer", "operate", (*Server).reply},
+		{"POST", "/session/prompt", "prompt", (*Server).prompt},
+		{"POST", "/session/seen", "operate", (*Server).seen},
+		{"GET", "/choices", "operate", (*Server).choices},
+		{"GET", "/not-recorded", "list", (*Server).notRecordedList},
+		{"POST", "/not-recorded", "operate", (*Server).notRecorded},
 		{"GET", "/sessions", "list", (*Server).list},
 		// For the rest "list" only opens the door: what is done with one session is asked once its
 		// flags are known (see look).
@@ -41,6 +47,10 @@ func (s *Server) routes() []route {
 		{"GET", "/sessions/{id}/media/{channel}/{n}", "list", (*Server).media},
 		{"GET", "/sessions/{id}/bundle", "list", (*Server).bundle},
 		{"POST", "/sessions/{id}/verify", "list", (*Server).verify},
+		{"POST", "/sessions/{id}/details", "list", (*Server).amend},
+		{"POST", "/sessions/{id}/refused", "list", (*Server).refused},
+		{"POST", "/sessions/{id}/attachments", "list", (*Server).attach},
+		{"GET", "/sessions/{id}/attachments/{sha256}", "list", (*Server).attachment},
 		{"GET", "/access/grants", "ask", (*Server).grants},
 		{"POST", "/access/grants", "ask", (*Server).ask},
 		{"POST", "/access/grants/{id}/answer", "approve", (*Server).answer},
@@ -78,12 +88,12 @@ func (s *Server) state(w http.ResponseWriter, _ *http.Request, _ User) error {
 }
 
 func (s *Server) start(w http.ResponseWriter, r *http.Request, u User) error {
-	var d Details
-	if err := readJSON(w, r, &d); err != nil {
+	var b starting
+	if err := readJSON(w, r, &b); err != nil {
 		return err
 	}
-	d.Officers, d.Flags = some(d.Officers), some(d.Flags)
-	st, err := s.o.Room.Start(r.Context(), u.Name, d)
+	b.Officers, b.Flags = some(b.Officers), some(b.Flags)
+	st, err := s.o.Room.Start(r.Context(), u.Name, b.Details, b.Continues)
 	if err != nil {
 		return err
 	}
@@ -106,7 +116,7 @@ func (s *Server) mark(w http.ResponseWriter, r *http.Request, u User) error {
 	if err := readJSON(w, r, &b); err != nil {
 		return err
 	}
-	return s.done(w, http.StatusOK, s.o.Room.Mark(r.Context(), u.Name, b.Text))
+	return s.done(w, http.StatusOK, s.o.Room.Mark(r.Context(), u.Name, b.Text, b.Kind))
 }
 
 func (s *Server) pause(w http.ResponseWriter, r *http.Request, u User) error {

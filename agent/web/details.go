@@ -17,8 +17,9 @@ type Details struct {
 	Case     string    `json:"case"`
 	Matter   Matter    `json:"matter"`
 	Officers []Officer `json:"officers"`
-	Body     *Body     `json:"body,omitempty"` // nil: the default body
-	Flags    []string  `json:"flags"`          // "drill", "minor", "secret"
+	Body     *Body     `json:"body,omitempty"`    // nil: the default body
+	Flags    []string  `json:"flags"`             // "drill", "minor", "secret"
+	Booking  string    `json:"booking,omitempty"` // id of the booking that was taken
 }
 
 // Matter is a matter of the list: in JSON "name" or {"name","id","version"}.
@@ -82,7 +83,7 @@ func (o *Officer) UnmarshalJSON(b []byte) error {
 
 // valid holds what people may give to bounds that keep each log line small.
 func (d *Details) valid() error {
-	texts := []string{d.Case, d.Matter.Name, d.Matter.ID, d.Matter.Version}
+	texts := []string{d.Case, d.Matter.Name, d.Matter.ID, d.Matter.Version, d.Booking}
 	for _, o := range d.Officers {
 		texts = append(texts, o.Name, o.Credential)
 	}
@@ -121,9 +122,15 @@ func validText(t string) error {
 type say struct {
 	Text   string `json:"text"`
 	Reason string `json:"reason"`
+	Kind   string `json:"kind"` // of a mark: "agenda", or ""
 }
 
-func (s *say) valid() error { return errors.Join(validText(s.Text), validText(s.Reason)) }
+func (s *say) valid() error {
+	if s.Kind != "" && s.Kind != "agenda" {
+		return errors.New("the kind of a mark is agenda, or none")
+	}
+	return errors.Join(validText(s.Text), validText(s.Reason))
+}
 
 type credentials struct {
 	Name     string `json:"name"`

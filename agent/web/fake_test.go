@@ -34,6 +34,8 @@ type fake struct {
 	media  func() Media
 	folder fs.FS         // nil: none
 	items  []report.Item // nil: nothing is measured
+	picks  Choices
+	unrec  []NotRecorded
 }
 
 func newFake() *fake {
@@ -61,7 +63,7 @@ func fakeSession(id string, checked bool) Session {
 	s := Session{ID: id, State: "sealed", Room: "询问室三", Device: "room-3", Opened: opened.Format(time.RFC3339), Closed: opened.Add(time.Hour).Format(time.RFC3339),
 		DurationUS: 3600e6, PrerollUS: 10e6, Trigger: "button", Reason: "button", Case: "并市监罚〔2026〕12号", Matter: "询问", Officers: []Officer{{"王某", "001"}, {"李某", "002"}},
 		Channels: []SessionMedia{{"face", "camera", []string{"avc1.64001f", "mp4a.40.2"}, 2}, {"room", "camera", []string{"hvc1.1.6.L93.90"}, 2}},
-		Marks:    []Mark{{600e6, "告知权利", "王某"}}, SizeBytes: 3.6e9, Disks: []string{"A", "B"}}
+		Marks:    []Mark{{At: 600e6, Text: "告知权利", Who: "王某"}}, SizeBytes: 3.6e9, Disks: []string{"A", "B"}}
 	if checked {
 		s.Checked = &Checked{opened.Add(2 * time.Hour).Format(time.RFC3339), 3, 1}
 		s.Breaks = []Break{{1200e6, 1500e6, "休息", "王某"}}
@@ -102,12 +104,15 @@ func (f *fake) now(state string, change func(s *State), can ...string) {
 	}
 }
 
-func (f *fake) Start(_ context.Context, who string, d Details) (Started, error) {
+func (f *fake) Start(_ context.Context, who string, d Details, continues string) (Started, error) {
+	if continues != "" {
+		_ = f.note("continues %s", continues)
+	}
 	if err := f.note("start %s case=%s matter=%s officers=%v flags=%v", who, d.Case, d.Matter.Name+d.Matter.ID, d.Officers, d.Flags); err != nil {
 		return Started{}, err
 	}
 	f.now("recording", func(s *State) {
-		s.Session = &Running{ID: "S", State: "recording", Opened: opened.Format(time.RFC3339), ElapsedMS: 2537e3, RecordedMS: 2537e3, PrerollMS: 10e3, Trigger: "page", Details: d}
+		s.Session = &Running{ID: "S", State: "recording", Opened: opened.Format(time.RFC3339), ElapsedMS: 2537e3, RecordedMS: 2537e3, PrerollMS: 10e3, Trigger: "page", Continues: continues, Details: d}
 		if d.Case == "" {
 			s.Session.Missing = []string{"case"}
 		}
@@ -130,9 +135,9 @@ func (f *fake) change(change func(r *Running)) func(s *State) {
 	}
 }
 
-func (f *fake) Mark(_ context.Context, who, text string) error {
+func (f *fake) Mark(_ context.Context, who, text, kind string) error {
 	f.now(f.State().State, f.change(func(r *Running) {
-		r.Marks = append(append([]Mark{}, r.Marks...), Mark{(r.ElapsedMS + r.PrerollMS) * 1000, text, who})
+		r.Marks = append(append([]Mark{}, r.Marks...), Mark{(r.ElapsedMS + r.PrerollMS) * 1000, text, who, kind})
 	}), f.State().Can...)
 	return f.note("mark %s %s", who, text)
 }
@@ -156,6 +161,49 @@ func (f *fake) Details(_ context.Context, who string, d Details) error {
 	f.now(f.State().State, f.change(func(r *Running) { r.Details = d; r.Missing = nil }), f.State().Can...)
 	return f.note("details %s case=%s officers=%v", who, d.Case, d.Officers)
 }
+
+func (f *fake) Reply(_ context.Context, who string, yes bool) error {
+	f.now(f.State().State, f.change(func(r *Running) { r.Question = "" }), f.State().Can...)
+	return f.note("reply %s %v", who, yes)
+}
+
+func (f *fake) Prompt(_ context.Context, who, text string) error {
+	f.now(f.State().State, f.change(func(r *Running) { r.Prompts = append(r.Prompts, Said{text, who}) }), f.State().Can...)
+	return f.note("prompt %s %s", who, text)
+}
+
+func (f *fake) Seen(_ context.Context, who string) error {
+	f.now(f.State().State, f.change(func(r *Running) { r.Prompts = nil }), f.State().Can...)
+	return f.note("seen %s", who)
+}
+
+func (f *fake) Choices(_ context.Context, body string, named bool) (Choices, error) {
+	return f.picks, f.note("choices %s %v", body, named)
+}
+
+func (f *fake) Amend(_ context.Context, who, id string, c Correction) error {
+	text := ""
+	if c.Case != nil {
+		text = *c.Case
+	}
+	return f.note("amend %s %s case=%s flags=%v", who, id, text, c.Flags)
+}
+
+func (f *fake) Attach(_ context.Context, who, id, name, kind string, file []byte) error {
+	return f.note("attach %s %s %s %s %d", who, id, name, kind, len(file))
+}
+
+func (f *fake) Refuse(_ context.Context, who, id, party, reason string) error {
+	return f.note("refuse %s %s %s %s", who, id, party, reason)
+}
+
+func (f *fake) AddNotRecorded(_ context.Context, who string, n NotRecorded) (NotRecorded, error) {
+	n.ID, n.Login, n.At = "00112233445566778899aabbccddeeff", who, opened.Format(time.RFC3339)
+	f.unrec = append(f.unrec, n)
+	return n, f.note("not-recorded %s %s %s %s", who, n.Why, n.Reason, n.Who)
+}
+
+func (f *fake) ListNotRecorded(context.Context, int) ([]NotRecorded, error) { return f.unrec, nil }
 
 func (f *fake) List(_ context.Context, limit int, before string) ([]Session, error) {
 	return f.store[:min(limit, len(f.store))], f.note("list %d %s", limit, before)
@@ -264,7 +312,7 @@ func (f *fake) Sees(_ User, r Request) bool { return r.Body != "OTHER" }
 
 func newServer(t testing.TB, f *fake, change ...func(*Options)) *Server {
 	t.Helper()
-	o := Options{Listen: "127.0.0.1:0", Hosts: []string{"room-3.example"}, State: f.State, Room: f, Store: f, Access: f}
+	o := Options{Listen: "127.0.0.1:0", Hosts: []string{"room-3.example"}, State: f.State, Room: f, Store: f, Access: f, Amends: f, Unrec: f}
 	if f.items != nil {
 		o.Health, o.Compliance = f.Health, f.Compliance
 	}

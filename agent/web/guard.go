@@ -35,8 +35,12 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		slow := &slowly{ResponseWriter: w, c: http.NewResponseController(w)}
 		slow.more()
 		if r.ContentLength != 0 {
-			_ = slow.c.SetReadDeadline(time.Now().Add(bodyWithin)) // not every test writer has deadlines
-			r.Body = http.MaxBytesReader(w, r.Body, MaxBodyBytes)
+			within, most := bodyWithin, int64(MaxBodyBytes)
+			if r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/api/v1/sessions/") && strings.HasSuffix(r.URL.Path, "/attachments") {
+				within, most = attachWithin, MaxAttachment
+			}
+			_ = slow.c.SetReadDeadline(time.Now().Add(within)) // not every test writer has deadlines
+			r.Body = http.MaxBytesReader(w, r.Body, most)
 		}
 		if err := s.sameSite(r); err != nil {
 			s.fail(slow, r, err)

@@ -29,9 +29,9 @@ type look struct {
 
 func looks() []look {
 	recording := func(f *fake) {
-		_, _ = f.Start(context.Background(), "王某", Details{Matter: Matter{Name: "询问"}, Officers: []Officer{{"王某", "001"}, {"李某", "002"}}})
-		_ = f.Mark(context.Background(), "王某", "告知权利")
-		_ = f.Mark(context.Background(), "王某", "陈述事实")
+		_, _ = f.Start(context.Background(), "王某", Details{Matter: Matter{Name: "询问"}, Officers: []Officer{{"王某", "001"}, {"李某", "002"}}}, "")
+		_ = f.Mark(context.Background(), "王某", "告知权利", "")
+		_ = f.Mark(context.Background(), "王某", "陈述事实", "")
 	}
 	at := func(state string) string { return "document.querySelector('#bar').dataset.state === '" + state + "'" }
 	return []look{
@@ -47,7 +47,7 @@ func looks() []look {
 		{"hearing", "/", "document.querySelectorAll('#agenda li').length === 8", func(f *fake) {
 			recording(f)
 			for _, m := range []string{"核对身份", "告知权利", "询问回避"} {
-				_ = f.Mark(context.Background(), "王某", m)
+				_ = f.Mark(context.Background(), "王某", m, "agenda")
 			}
 			f.now("recording", func(s *State) { s.Kind, s.Room = "hearing", "听证室一" }, f.State().Can...)
 			trouble(f)

@@ -57,7 +57,7 @@ func TestAnItemCountsOnceByItsWorst(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	f := measuredFake()
-	_, _ = f.Start(t.Context(), "panel", Details{Case: "12"})
+	_, _ = f.Start(t.Context(), "panel", Details{Case: "12"}, "")
 	f.state.Faults = []Fault{{Code: "disk.gone", Severity: "alarm", Ch: "B"}}
 	f.state.Channels[2].AgeMS = -1
 	s := newServer(t, f, func(o *Options) {
@@ -114,7 +114,7 @@ func TestMetrics(t *testing.T) {
 
 func TestLiveIsDecidedFirst(t *testing.T) {
 	const post, offer = "POST", "v=0"
-	recording := func(f *fake) { _, _ = f.Start(t.Context(), "panel", Details{Flags: []string{"minor"}}) }
+	recording := func(f *fake) { _, _ = f.Start(t.Context(), "panel", Details{Flags: []string{"minor"}}, "") }
 	paused := func(f *fake) { recording(f); _ = f.Pause(t.Context(), "panel", "rest") }
 	for _, tt := range []struct {
 		rule, method, path string

@@ -74,7 +74,7 @@ func TestOpenAPIDescribesTheAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	running := newFake()
-	if _, err := running.Start(t.Context(), "panel", Details{Case: "12"}); err != nil {
+	if _, err := running.Start(t.Context(), "panel", Details{Case: "12"}, ""); err != nil {
 		t.Fatal(err)
 	}
 	running.state.Faults = []Fault{{Code: "disk-gone", Severity: "alarm", Ch: "B", Since: "2026-11-23T06:05:09Z"}}
@@ -103,6 +103,22 @@ func TestOpenAPIDescribesTheAnswers(t *testing.T) {
 		{newFake(), "post", "/session/pause", "/session/pause", "{}", logged, "200"},
 		{newFake(), "post", "/session/resume", "/session/resume", "{}", logged, "200"},
 		{newFake(), "post", "/session/stop", "/session/stop", "{}", logged, "202"},
+		{newFake(), "post", "/session/answer", "/session/answer", `{"yes":true}`, logged, "200"},
+		{running, "post", "/session/prompt", "/session/prompt", `{"text":"请出示证件"}`, logged, "200"},
+		{running, "get", "/state", "/state", "", logged, "200"},
+		{newFake(), "post", "/session/prompt", "/session/prompt", `{}`, logged, "400"},
+		{newFake(), "post", "/session/seen", "/session/seen", `{}`, logged, "200"},
+		{pickingFake(), "get", "/choices", "/choices", "", logged, "200"},
+		{newFake(), "get", "/choices", "/choices", "", "Remote: 192.0.2.7", "401"},
+		{newFake(), "post", "/not-recorded", "/not-recorded", `{"why":"secret","reason":"涉及国家秘密","who":"王某"}`, logged, "201"},
+		{newFake(), "post", "/not-recorded", "/not-recorded", `{"why":"secret","who":"王某"}`, logged, "400"},
+		{newFake(), "get", "/not-recorded", "/not-recorded", "", logged, "200"},
+		{newFake(), "get", "/not-recorded", "/not-recorded", "", "X: y", "401"},
+		{newFake(), "post", "/sessions/{id}/details", one[len("/api/v1"):] + "/details", `{"case":"12"}`, logged, "201"},
+		{newFake(), "post", "/sessions/{id}/details", one[len("/api/v1"):] + "/details", `{"why":"x"}`, logged, "400"},
+		{newFake(), "post", "/sessions/{id}/refused", one[len("/api/v1"):] + "/refused", `{"party":"张某","reason":"不认可"}`, logged, "201"},
+		{newFake(), "post", "/sessions/{id}/attachments", one[len("/api/v1"):] + "/attachments?name=x&kind=record", `{}`, logged, "415"},
+		{newFake(), "get", "/sessions/{id}/attachments/{sha256}", one[len("/api/v1"):] + "/attachments/00", "", logged, "404"},
 		{newFake(), "get", "/sessions", "/sessions", "", logged, "200"},
 		{newFake(), "get", "/sessions", "/sessions?limit=x", "", logged, "400"},
 		{newFake(), "get", "/sessions/{id}", one[len("/api/v1"):], "", logged, "200"},

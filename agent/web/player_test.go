@@ -77,7 +77,7 @@ func TestPlayer(t *testing.T) {
 		return
 	}
 	f := &filmed{fake: newFake()}
-	f.store[0].Channels[1].Kind, f.store[0].Marks = "camera", []Mark{{6e6, "告知权利", "王某"}}
+	f.store[0].Channels[1].Kind, f.store[0].Marks = "camera", []Mark{{At: 6e6, Text: "告知权利", Who: "王某"}}
 	f.store[0].DurationUS, f.store[0].Spans = 9e6, nil
 	for i, start := range []float64{0, 5} {
 		b, s := film(t, start)

@@ -14,14 +14,15 @@ import (
 
 // Server is the HTTP server of one room.
 type Server struct {
-	o        Options
-	handler  http.Handler
-	watchers hub
-	sending  chan struct{} // a place for each media transfer
-	checking chan struct{} // one verification at a time
-	bound    chan struct{} // closed once addr is set or Run has failed
-	once     sync.Once
-	addr     string
+	o         Options
+	handler   http.Handler
+	watchers  hub
+	sending   chan struct{} // a place for each media transfer
+	checking  chan struct{} // one verification at a time
+	attaching chan struct{} // one attachment at a time
+	bound     chan struct{} // closed once addr is set or Run has failed
+	once      sync.Once
+	addr      string
 }
 
 // New checks the options. It opens nothing yet.
@@ -32,7 +33,7 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, sending: make(chan struct{}, MaxTransfers), checking: make(chan struct{}, 1), bound: make(chan struct{})}
+	s := &Server{o: o, sending: make(chan struct{}, MaxTransfers), checking: make(chan struct{}, 1), attaching: make(chan struct{}, 1), bound: make(chan struct{})}
 	h, err := s.site()
 	if err != nil {
 		return nil, err

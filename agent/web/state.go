@@ -45,14 +45,27 @@ type Running struct {
 	Trigger    string `json:"trigger"`
 	Continues  string `json:"continues"`
 	Details
-	Missing []string `json:"missing"` // of "case", "matter", "officers"
-	Marks   []Mark   `json:"marks"`   // the newest last; at most 200
-	Breaks  []Break  `json:"breaks"`
+	Missing  []string `json:"missing"`  // of "case", "matter", "officers"
+	Agenda   []string `json:"agenda"`   // of the matter: marks in their order; empty: it has none, or it is not of the list
+	Question string   `json:"question"` // the room asks: "empty", "quiet", "scan", "pause"; "" nothing
+	Scanned  string   `json:"scanned"`  // question "scan": the other case
+	Prompts  []Said   `json:"prompts"`  // a supervisor's words that nobody has read yet
+	LimitMS  int64    `json:"limit_ms"` // the next lawful length of this session, 0: none
+	Near     bool     `json:"near"`     // it was warned of
+	Marks    []Mark   `json:"marks"`    // the newest last; at most 200
+	Breaks   []Break  `json:"breaks"`
 }
 
 // Mark is a moment worth finding again. At is media time in µs, which begins with the pre-roll.
 type Mark struct {
 	At   int64  `json:"at"`
+	Text string `json:"text"`
+	Who  string `json:"who"`
+	Kind string `json:"kind,omitempty"` // "agenda", "button"; none: free
+}
+
+// Said is something a supervisor said to the officers.
+type Said struct {
 	Text string `json:"text"`
 	Who  string `json:"who"`
 }
@@ -166,6 +179,27 @@ type Session struct {
 	Checked    *Checked       `json:"checked"` // the last verification, null: never
 	SizeBytes  int64          `json:"size_bytes"`
 	Disks      []string       `json:"disks"`
+	Attached   []Attached     `json:"attached"` // files bound to it after the seal
+	Refused    []Refused      `json:"refused"`  // who did not sign the session sheet
+	Amended    int64          `json:"amended"`  // amendments; the facts above are as they are with them
+}
+
+// Attached is a file bound to a session by its digest.
+type Attached struct {
+	Name   string `json:"name"`
+	Kind   string `json:"kind"` // "record" 笔录, "evidence-list", "sheet-scan", "other"
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+	At     string `json:"at"` // RFC 3339, UTC
+	Who    string `json:"who"`
+}
+
+// Refused is somebody who did not sign the session sheet.
+type Refused struct {
+	Party  string `json:"party"`
+	Reason string `json:"reason"`
+	At     string `json:"at"` // RFC 3339, UTC
+	Who    string `json:"who"`
 }
 
 // SessionMedia is one channel of a session.
@@ -232,6 +266,7 @@ func (s State) whole() State {
 	if s.Session != nil {
 		r := *s.Session
 		r.Officers, r.Flags, r.Missing, r.Marks, r.Breaks = some(r.Officers), some(r.Flags), some(r.Missing), some(r.Marks), some(r.Breaks)
+		r.Agenda, r.Prompts = some(r.Agenda), some(r.Prompts)
 		s.Session = &r
 	}
 	return s
@@ -240,6 +275,7 @@ func (s State) whole() State {
 func (s Session) whole() Session {
 	s.Officers, s.Flags, s.Channels, s.Breaks = some(s.Officers), some(s.Flags), some(s.Channels), some(s.Breaks)
 	s.Marks, s.Spans, s.Disks = some(s.Marks), some(s.Spans), some(s.Disks)
+	s.Attached, s.Refused = some(s.Attached), some(s.Refused)
 	return s
 }
 

@@ -37,13 +37,37 @@ import (
 // login, "panel" without one. Errors that are an *[Error] are shown as they are; others as a fault
 // of the agent.
 type Room interface {
-	Start(ctx context.Context, who string, d Details) (Started, error) // *Error 409 "running" when one runs
-	Mark(ctx context.Context, who, text string) error
+	// Start may continue an adjourned hearing: continues is its last session. *Error 409 "running" when one runs.
+	Start(ctx context.Context, who string, d Details, continues string) (Started, error)
+	Mark(ctx context.Context, who, text, kind string) error // kind "agenda" or ""
 	Pause(ctx context.Context, who, reason string) error
 	Resume(ctx context.Context, who string) error
 	Stop(ctx context.Context, who, reason string) error // returns when post-roll has begun, not at the seal
 	// Details completes or corrects whose session it is; only while one runs.
 	Details(ctx context.Context, who string, d Details) error
+	// Reply answers the open question: yes ends the session, no lets it go on.
+	Reply(ctx context.Context, who string, yes bool) error
+	// Prompt says something to the officers, Seen that they have read it.
+	Prompt(ctx context.Context, who, text string) error
+	Seen(ctx context.Context, who string) error
+	// Choices are what can be picked without a keyboard for a session of a body, "" the room's own. named says
+	// that a person asks: nobody else sees the case of an adjourned hearing.
+	Choices(ctx context.Context, body string, named bool) (Choices, error)
+}
+
+// Amendments adds to sealed sessions. Errors that are an *[Error] are shown as they are.
+type Amendments interface {
+	// Amend completes facts. Attach binds a file. Refuse notes who did not sign the session sheet. Each returns
+	// once the amendment is durable and in the ledger.
+	Amend(ctx context.Context, who, session string, c Correction) error
+	Attach(ctx context.Context, who, session, name, kind string, file []byte) error
+	Refuse(ctx context.Context, who, session, party, reason string) error
+}
+
+// Unrecorded is what was lawfully not recorded, with the reasons.
+type Unrecorded interface {
+	AddNotRecorded(ctx context.Context, who string, n NotRecorded) (NotRecorded, error)
+	ListNotRecorded(ctx context.Context, limit int) ([]NotRecorded, error)
 }
 
 // Sessions is the catalogue with the files behind it. ErrNotFound for what is not there.
@@ -96,7 +120,7 @@ type Request struct {
 	Token    string
 	Remote   netip.Addr
 	Loopback bool
-	Action   string // "state", "operate", "watch", "list", "view", "play", "verify", "download", "export", "copy"
+	Action   string // "state", "operate", "watch", "list", "view", "play", "verify", "download", "export", "copy", "amend", "prompt"
 	Session  string
 	Body     string // USCC of the session's body
 	Case     string
@@ -144,7 +168,9 @@ type Options struct {
 	Room   Room
 	Store  Sessions
 	Access Access
-	Grants Grants // nil: nobody can ask for anything, and there is no register
+	Amends Amendments // nil: nothing can be added to a sealed session
+	Unrec  Unrecorded // nil: reasons are not kept
+	Grants Grants     // nil: nobody can ask for anything, and there is no register
 	// Health and Compliance are the newest measurements and verdicts, as they also go to the office:
 	// snapshots, quick, from any goroutine. nil: nothing is measured here.
 	Health     func() report.Health
