@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"minglu/agent/config"
+	"minglu/agent/inventory"
 	"minglu/agent/setup"
 )
 
@@ -17,6 +18,17 @@ import (
 // folder for recordings.
 func talk(dir, listen string) string {
 	return strings.Join([]string{"room-3", "询问室三", "hearing", "某县市场监督管理局", "", "rtsp://admin:pass@127.0.0.1:9/x", "", "", filepath.Join(dir, "a"), listen, "wang", "long enough", "", "y"}, "\n") + "\n"
+}
+
+// TestOffer: a sensor is offered with its lines; a battery's meter is not, whose shunt and battery nobody can see.
+func TestOffer(t *testing.T) {
+	f := setup.Found{}
+	for _, config := range []string{"thermometer:\n  i2c: {bus: x}\n", "power:\n  i2c: {bus: x}\n", "rtc:\n  i2c: {bus: x}\n"} {
+		offer(&f, inventory.Item{Kind: inventory.Sensor, Config: config})
+	}
+	if len(f.Parts) != 2 || f.Parts[0].Key != "thermometer" || f.Parts[1].Key != "rtc" {
+		t.Errorf("offered: %+v", f.Parts)
+	}
 }
 
 // TestInit: what can be done is done and what cannot is told; nothing that was typed as a secret is printed.

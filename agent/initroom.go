@@ -73,6 +73,9 @@ func offer(f *setup.Found, x inventory.Item) {
 	case inventory.Speaker:
 		f.Speakers = append(f.Speakers, setup.Device{Name: x.Name, YAML: "alsa: " + strconv.Quote(x.Path)})
 	case inventory.Sensor, inventory.Scanner:
+		if key == "power" { // its shunt and battery nobody can see: written by hand (docs/wiring.md)
+			return
+		}
 		f.Parts = append(f.Parts, setup.Part{Name: x.Name, Key: key, YAML: strings.TrimSpace(x.Config)})
 	case inventory.Line:
 		if chip, line, ok := strings.Cut(x.Path, ":"); ok && x.Pin > 0 {

@@ -35,6 +35,9 @@ lamp: {sim: {}}
 thermometer: {sim: {}}
 speaker: {sim: {}}
 scanner: {sim: {}}
+power: {sim: {}}
+rtc: {sim: {}}
+buzzer: {sim: {}}
 web: {listen: {{printf "%q" .Listen}}, auth: none}
 live: {idle: true}
 {{- if .Office}}

@@ -181,10 +181,10 @@ func crc8(b []byte) byte {
 	return crc
 }
 
-// Recognise returns "sht3x" or "sht4x" if one answers at addr with a right checksum, else "". It asks a SHT3x for its status and
-// an SHT4x for its serial number, and measures nothing.
+// Recognise returns "sht3x" or "sht4x" if one answers at addr with a right checksum, else "". It asks an SHT4x for its serial number,
+// half a command to a SHT3x, which it passes over, and a SHT3x for its status, and measures nothing.
 func Recognise(ctx context.Context, bus i2c.Bus, addr uint16) string {
-	for _, s := range []*Sensor{NewSHT3x(bus, addr, nil), NewSHT4x(bus, addr, nil)} {
+	for _, s := range []*Sensor{NewSHT4x(bus, addr, nil), NewSHT3x(bus, addr, nil)} {
 		if _, err := s.ask(ctx, s.m.identify, time.Millisecond, s.m.identity); err == nil {
 			return strings.ToLower(s.m.name)
 		}

@@ -154,9 +154,9 @@ func TestRecognise(t *testing.T) {
 		ops  []i2ctest.IO
 		want string
 	}{
-		{[]i2ctest.IO{ask3, {Addr: 0x44, R: []byte{0xBE, 0xEF, 0x92}}}, "sht3x"},
-		{append([]i2ctest.IO{ask3, {Addr: 0x44, R: []byte{0xFF, 0xFF, 0xFF}}}, serial...), "sht4x"},
-		{[]i2ctest.IO{ask3, {Addr: 0x44, R: []byte{0, 0, 0}}, {Addr: 0x44, W: []byte{0x89}}, {Addr: 0x44, R: make([]byte, 6)}}, ""},
+		{serial, "sht4x"},
+		{[]i2ctest.IO{serial[0], {Addr: 0x44, R: []byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}}, ask3, {Addr: 0x44, R: []byte{0xBE, 0xEF, 0x92}}}, "sht3x"},
+		{[]i2ctest.IO{serial[0], {Addr: 0x44, R: make([]byte, 6)}, ask3, {Addr: 0x44, R: []byte{0, 0, 0}}}, ""},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			bus := &i2ctest.Playback{DontPanic: true, Ops: tt.ops}

@@ -4,6 +4,7 @@ package climate
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,9 @@ func TestHILFaults(t *testing.T) {
 			bus.Put(0x44, tt.chip)
 			b := i2cbus.New(bus.Path())
 			defer b.Close()
+			if got := Recognise(t.Context(), b, 0x44); got != strings.ToLower(tt.name) {
+				t.Errorf("Recognise() = %q", got)
+			}
 			s := tt.make(b, 0x44, sinceBoot)
 			read := func(code string) {
 				t.Helper()
