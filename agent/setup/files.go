@@ -59,6 +59,7 @@ func (a *Answers) Config(state string) []byte {
 		web += fmt.Sprintf(", tls: {cert: %s, key: %s}", quote(PagesCert), quote(PagesKey))
 	}
 	p("web: {%s}", web)
+	p("access: {approval: others}")
 	return []byte(b.String())
 }
 
