@@ -57,6 +57,7 @@ type commands struct {
 	Witness witnessCommands `cmd:"" help:"见证人 · witness of device ledgers"`
 	Trust   trustCommands   `cmd:"" help:"信任文件夹 · what auditors and courts judge recordings with"`
 	Ledger  ledgerCommands  `cmd:"" help:"设备台账副本 · the office's copies of device ledgers"`
+	Lists   listsCommands   `cmd:"" help:"清单 · lists of bodies, officers, matters, bookings and cases"`
 	Backup  struct {
 		Config string `required:"" placeholder:"FILE" help:"office.yaml"`
 		To     string `required:"" placeholder:"FILE" help:"the backup: a file that does not exist yet"`
@@ -129,6 +130,10 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	case "ledger export", "ledger export <DEVICE>":
 		err = withConfig(c.Ledger.Export.Config, func(cfg *config.Config) error {
 			return exportLedgers(cfg, c.Ledger.Export.Devices, c.Ledger.Export.To, stdout)
+		})
+	case "lists export <DEVICE>":
+		err = withConfig(c.Lists.Export.Config, func(cfg *config.Config) error {
+			return exportLists(cfg, c.Lists.Export.Device, c.Lists.Export.To, stdout)
 		})
 	case "backup":
 		err = withConfig(c.Backup.Config, func(cfg *config.Config) error {

@@ -13,11 +13,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"minglu/agent/report"
+	"minglu/agent/standard"
 	"minglu/provisioning/broker"
 	"minglu/provisioning/config"
 	"minglu/provisioning/console"
 	"minglu/provisioning/fleet"
+	"minglu/provisioning/registry"
 	"minglu/provisioning/relay"
+	"minglu/provisioning/review"
 	"minglu/provisioning/users"
 )
 
@@ -58,6 +61,15 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 	send := func(device string, kind report.Kind, payload []byte) error {
 		return b.Send(device, string(kind), payload)
 	}
+	lists, err := registry.Open(registry.Options{Path: filepath.Join(cfg.State, registryFile), Now: time.Now})
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	reviews, err := review.Open(filepath.Join(cfg.State, reviewsFolder), time.Now)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	listsPost := postLists(lists, f, send, log)
 	stamps, err := openRelay(cfg, send, log)
 	if err != nil {
 		return errors.Join(err, f.Close())
@@ -93,7 +105,9 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 	if err := authority.openAPI(log, func() string { return b.Addr(ctx) }, f.Refuse, recheck); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	o := console.Options{Listen: cfg.Web.Listen, Hosts: cfg.Web.Hosts, TLS: webTLS, Name: cfg.Name, Fleet: f, Log: log}
+	o := console.Options{Listen: cfg.Web.Listen, Hosts: cfg.Web.Hosts, TLS: webTLS, Name: cfg.Name, Fleet: f, Log: log,
+		Reviews: reviews, Profile: standard.Default(),
+		Lists: lists, Deliveries: func() []registry.Delivery { return listsPost.Deliveries(held(f)) }}
 	if cfg.Web.Auth == "login" {
 		o.Door = users.NewDoor(people, time.Now)
 	}
@@ -110,6 +124,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, listening 
 	g.Go(func() error { return b.Run(life) })
 	g.Go(func() error { return c.Run(life) })
 	g.Go(func() error { return authority.run(life, log) })
+	g.Go(func() error { return listsPost.Run(life) })
 	if watch != nil {
 		g.Go(func() error { return watch.Run(life) })
 	}

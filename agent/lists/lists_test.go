@@ -74,6 +74,7 @@ func TestListsOutliveTheProgramAndAreFoundByHand(t *testing.T) {
 		}
 		other := one
 		other.Device = "room-4"
+		other.Version = other.Digest()
 		foreign, err := report.Marshal(other)
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"minglu/agent/report"
+	"minglu/provisioning/review"
 )
 
 var localAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8090}
@@ -39,6 +40,11 @@ func TestOnlyFromThisSiteAndLoggedIn(t *testing.T) {
 		{"another origin", "POST", "/api/v1/logout", []string{in, "Origin: http://evil.example"}, 403},
 		{"another port", "POST", "/api/v1/logout", []string{in, "Origin: http://127.0.0.1:1"}, 403},
 		{"a link from another site to a page", "GET", "/login", []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"}, 200},
+		{"a day that is none", "GET", "/api/v1/sessions?from=yesterday", []string{in}, 400},
+		{"an end before the beginning", "GET", "/api/v1/year?from=2026-02-01&until=2026-01-01", []string{in}, 400},
+		{"a century", "GET", "/api/v1/year?from=2000-01-01&until=2100-01-01", []string{in}, 400},
+		{"no such review", "GET", "/api/v1/reviews/20261125-9", []string{in}, 404},
+		{"a path for a review", "GET", "/api/v1/reviews/..%2Fregistry", []string{in}, 404},
 		{"a wrong query", "GET", "/api/v1/events?before=x", []string{in}, 400},
 		{"a negative limit", "GET", "/api/v1/rooms?limit=-1", []string{in}, 400},
 		{"no such room", "GET", "/api/v1/rooms/nope", []string{in}, 404},
@@ -89,6 +95,16 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// login2 logs somebody else in and gives the cookie as a header.
+func (o *office) login2(t *testing.T, name, password string) string {
+	t.Helper()
+	w := o.call("POST", "/api/v1/login", `{"name":"`+name+`","password":"`+password+`"}`)
+	if w.Code != 200 {
+		t.Fatalf("login of %s: %d", name, w.Code)
+	}
+	return "Cookie: office=" + w.Result().Cookies()[0].Value
+}
+
 func TestADemonstrationIsForLoopback(t *testing.T) {
 	o := open(t, false)
 	for _, tt := range []struct {
@@ -123,6 +139,15 @@ type document struct {
 func TestOpenAPI(t *testing.T) {
 	o := open(t, true)
 	o.fill(t)
+	o.example(t)
+	o.tell(t, "room-3", 7, "session.not-recorded", `{"session":"a","who":"李某","reason":"设备故障"}`)
+	if _, err := o.o.Reviews.Make(review.Order{By: "审计", N: 1, Of: []review.Ref{{Device: "room-3", Session: "20261123T060509Z-0badcafe"}}, From: day, Until: day}); err != nil {
+		t.Fatal(err)
+	}
+	made, err := o.o.Reviews.List(1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var d document
 	if err := json.Unmarshal(openAPI, &d); err != nil {
 		t.Fatal(err)
@@ -157,6 +182,9 @@ func TestOpenAPI(t *testing.T) {
 		{"/rooms", "/rooms?q=听证", `"fit":1`}, {"/rooms", "/rooms?recording=true", `"fit":2`},
 		{"/rooms/{id}", "/rooms/room-3", `"clause":"最高检 2006 (一)4 双份同期"`}, {"/rooms/{id}", "/rooms/room-5", `"compliance":null`},
 		{"/events", "/events?device=room-3", `"missing_before":3`}, {"/events", "/events?type=alarm.", `"alarm.raised"`}, {"/events", "/events?type=checkpoint", `"events":[]`},
+		{"/sessions", "/sessions?case=12号", `"fit":1`}, {"/sessions", "/sessions?from=2026-11-23&until=2026-11-23", `"state":"paused"`}, {"/sessions/bodies", "/sessions/bodies", `"bodies":[]`}, {"/unrecorded", "/unrecorded?from=2026-01-01&until=2026-12-31", `"reason":"设备故障"`},
+		{"/year", "/year?from=2026-01-01&until=2026-12-31", `"item":"allocate.A"`}, {"/reviews", "/reviews", `"of":1`}, {"/reviews/{id}", "/reviews/" + made[0].ID, `"case":"并市监罚`},
+		{"/lists", "/lists", `"bodies":2`}, {"/lists/view/{sheet}", "/lists/view/officers?q=王", `"fit":1,"total":2`}, {"/lists/deliveries", "/lists/deliveries", `"device":"room-3"`},
 		{"/alarms", "/alarms", `"disk.gone"`}, {"/refused", "/refused", `"malformed"`},
 	} {
 		w := o.call("GET", "/api/v1"+tt.url, "", in)

@@ -8,7 +8,7 @@
 // {"error":{code,zh,en}} that says what to do. Pages use what this server sends and nothing else.
 //
 // It does not guarantee that what it shows is still so: a room may have changed in the half second
-// since. It writes nothing: it only reads what the fleet keeps.
+// since. It keeps nothing itself: what people change is kept, and put on record, by the packages behind it.
 //
 // Use: [New], then Run until its context ends.
 package console
@@ -25,7 +25,9 @@ import (
 	"sync"
 	"time"
 
+	"minglu/agent/standard"
 	"minglu/provisioning/fleet"
+	"minglu/provisioning/registry"
 	"minglu/provisioning/users"
 )
 
@@ -50,6 +52,14 @@ type Fleet interface {
 	Alarms(limit int) []fleet.OpenAlarm
 	Refused() []fleet.Refusal
 	Trouble() string
+
+	Sessions(ctx context.Context, q fleet.SessionFilter) (list []fleet.Session, fit int, err error)
+	Session(ctx context.Context, device, id string) (fleet.Session, error)
+	SessionBodies() []fleet.Named
+	SessionKeys(ctx context.Context, body string, from, until time.Time, max int) ([][2]string, error)
+	Year(ctx context.Context, from, until time.Time) (fleet.Year, error)
+	Unrecorded(ctx context.Context, q fleet.UnrecordedFilter) ([]fleet.Unrecorded, error)
+	Looks(ctx context.Context, from, until time.Time) (map[string]int, error)
 }
 
 // Door lets people in; *users.Door is one.
@@ -68,6 +78,14 @@ type Options struct {
 	Fleet  Fleet
 	Door   Door // nil: everybody on loopback is "demo"
 	Log    *slog.Logger
+
+	Lists      Lists                      // nil: this office keeps none
+	Deliveries func() []registry.Delivery // of the lists to the rooms; nil: nothing is known
+	Reviews    Reviews                    // nil: this office keeps none
+	Profile    *standard.Profile          // what the year is compared with; nil: there is no year page
+
+	Now  func() time.Time // nil: time.Now
+	Zone *time.Location   // of the days people write; nil: time.Local
 }
 
 // Console is the HTTP server. Safe for concurrent use.
@@ -93,6 +111,12 @@ func New(o Options) (*Console, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Zone == nil {
+		o.Zone = time.Local
 	}
 	c := &Console{o: o, bound: make(chan struct{})}
 	h, err := c.site()

@@ -12,7 +12,10 @@ import (
 	"time"
 
 	"minglu/agent/report"
+	"minglu/agent/standard"
 	"minglu/provisioning/fleet"
+	"minglu/provisioning/registry"
+	"minglu/provisioning/review"
 	"minglu/provisioning/users"
 )
 
@@ -20,6 +23,7 @@ import (
 type office struct {
 	*Console
 	fleet *fleet.Fleet
+	lists *registry.Registry
 	url   string
 	token string
 
@@ -53,7 +57,13 @@ func open(t *testing.T, login bool) *office {
 		t.Fatal(err)
 	}
 	o.fleet = f
-	op := Options{Listen: "127.0.0.1:0", Hosts: []string{"office.example"}, Name: "某县执法音像管理中心", Fleet: f}
+	if o.lists, err = registry.Open(registry.Options{Path: filepath.Join(dir, "registry.json"), Now: o.clock, Zone: time.UTC}); err != nil {
+		t.Fatal(err)
+	}
+	post := registry.NewPost(registry.PostOptions{Registry: o.lists, Now: o.clock, Online: func() []registry.Held { return nil }, Send: func(string, []byte) error { return nil }})
+	op := Options{Listen: "127.0.0.1:0", Hosts: []string{"office.example"}, Name: "某县执法音像管理中心", Fleet: f,
+		Now: o.clock, Zone: time.UTC, Profile: standard.Default(),
+		Lists: o.lists, Deliveries: func() []registry.Delivery { return post.Deliveries(nil) }}
 	if login {
 		book, err := users.Open(users.People, filepath.Join(dir, "users.json"), nil)
 		if err != nil {
@@ -62,11 +72,17 @@ func open(t *testing.T, login bool) *office {
 		if err := book.Add("王某", "correct horse", users.Manager); err != nil {
 			t.Fatal(err)
 		}
+		if err := book.Add("审计", "battery staple", users.Auditor); err != nil {
+			t.Fatal(err)
+		}
 		door := users.NewDoor(book, time.Now)
 		if o.token, _, err = door.Login("127.0.0.1", "王某", "correct horse"); err != nil {
 			t.Fatal(err)
 		}
 		op.Door = door
+	}
+	if op.Reviews, err = review.Open(filepath.Join(dir, "reviews"), o.clock); err != nil {
+		t.Fatal(err)
 	}
 	if o.Console, err = New(op); err != nil {
 		t.Fatal(err)
@@ -134,6 +150,14 @@ func numbered(t *testing.T, device string, n int64, typ string, body report.Numb
 		t.Fatal(err)
 	}
 	return report.Numbered{Device: device, Outbox: box, N: n, T: day.Add(time.Duration(n) * time.Minute), Type: typ, Body: b}
+}
+
+// tell lets a room report something whose type report does not name, and waits until it is stored.
+func (o *office) tell(t *testing.T, device string, n int64, typ, body string) {
+	t.Helper()
+	before := o.fleet.Counts().Events
+	o.say(t, device, report.KindSession, report.Numbered{Device: device, Outbox: box, N: n, T: day, Type: typ, Body: []byte(body)})
+	until(t, "stored", func() bool { return o.fleet.Counts().Events == before+1 })
 }
 
 // fill lets the rooms report: one fails, one passes and records, one is not all judged, two are silent.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"minglu/provisioning/fleet"
+	"minglu/provisioning/registry"
+	"minglu/provisioning/review"
 	"minglu/provisioning/users"
 )
 
@@ -58,8 +60,12 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		slow := &slowly{ResponseWriter: w, c: http.NewResponseController(w)}
 		slow.more()
 		if r.ContentLength != 0 {
-			_ = slow.c.SetReadDeadline(time.Now().Add(10 * time.Second)) // not every test writer has deadlines
-			r.Body = http.MaxBytesReader(w, r.Body, MaxBodyBytes)
+			most, within := int64(MaxBodyBytes), 10*time.Second
+			if r.URL.Path == "/api/v1"+listsImport {
+				most, within = registry.MaxFile, uploadTime
+			}
+			_ = slow.c.SetReadDeadline(time.Now().Add(within)) // not every test writer has deadlines
+			r.Body = http.MaxBytesReader(w, r.Body, most)
 		}
 		if err := c.sameSite(r); err != nil {
 			c.fail(slow, r, err)
@@ -209,12 +215,15 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 func answer(err error) *fault {
 	var f *fault
 	var u users.Refused
+	var v *review.Refused
 	switch {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &u) && refusals[u] != nil:
 		return refusals[u]
-	case errors.Is(err, fleet.ErrNotFound):
+	case errors.As(err, &v):
+		return &fault{http.StatusBadRequest, "refused", v.Zh, v.En}
+	case errors.Is(err, fleet.ErrNotFound), errors.Is(err, review.ErrNotFound):
 		return errMissing
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return errTooMany

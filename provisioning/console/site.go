@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,37 +28,38 @@ var openAPI []byte
 // route is one entry of the API; openapi.json has the same.
 type route struct {
 	method, path string
-	open         bool // without a login
+	open         bool     // without a login
+	roles        []string // one of which is needed; nil: any
 	do           func(http.ResponseWriter, *http.Request) error
 }
 
 func (c *Console) routes() []route {
-	return []route{
-		{"POST", "/login", true, c.login},
-		{"POST", "/logout", true, c.logout},
-		{"GET", "/openapi.json", true, func(w http.ResponseWriter, _ *http.Request) error {
+	return slices.Concat([]route{
+		{"POST", "/login", true, nil, c.login},
+		{"POST", "/logout", true, nil, c.logout},
+		{"GET", "/openapi.json", true, nil, func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write(openAPI)
 			return nil
 		}},
-		{"GET", "/counts", false, func(w http.ResponseWriter, _ *http.Request) error { return writeJSON(w, 200, c.o.Fleet.Counts()) }},
-		{"GET", "/rooms", false, c.rooms},
-		{"GET", "/rooms/{id}", false, func(w http.ResponseWriter, r *http.Request) error {
+		{"GET", "/counts", false, nil, func(w http.ResponseWriter, _ *http.Request) error { return writeJSON(w, 200, c.o.Fleet.Counts()) }},
+		{"GET", "/rooms", false, nil, c.rooms},
+		{"GET", "/rooms/{id}", false, nil, func(w http.ResponseWriter, r *http.Request) error {
 			d, err := c.o.Fleet.Room(r.Context(), r.PathValue("id"))
 			if err != nil {
 				return err
 			}
 			return writeJSON(w, 200, advise(d))
 		}},
-		{"GET", "/events", false, c.events},
-		{"GET", "/alarms", false, func(w http.ResponseWriter, _ *http.Request) error {
+		{"GET", "/events", false, nil, c.events},
+		{"GET", "/alarms", false, nil, func(w http.ResponseWriter, _ *http.Request) error {
 			return writeJSON(w, 200, map[string]any{"alarms": c.o.Fleet.Alarms(0)})
 		}},
-		{"GET", "/refused", false, func(w http.ResponseWriter, _ *http.Request) error {
+		{"GET", "/refused", false, nil, func(w http.ResponseWriter, _ *http.Request) error {
 			return writeJSON(w, 200, map[string]any{"refused": c.o.Fleet.Refused()})
 		}},
-		{"GET", "/stream", false, c.stream},
-	}
+		{"GET", "/stream", false, nil, c.stream},
+	}, c.listRoutes(), c.sessionRoutes(), c.reviewRoutes())
 }
 
 // number reads a query parameter that is a whole number from 0 up.
@@ -138,7 +140,11 @@ func (c *Console) site() (http.Handler, error) {
 	for _, t := range c.routes() {
 		mux.HandleFunc(t.method+" /api/v1"+t.path, func(w http.ResponseWriter, r *http.Request) {
 			err := error(errLogin)
-			if _, ok := c.who(r, t.path != "/stream"); ok || t.open {
+			switch who, ok := c.who(r, t.path != "/stream"); {
+			case !ok && !t.open:
+			case t.roles != nil && !slices.ContainsFunc(t.roles, func(role string) bool { return slices.Contains(who.Roles, role) }):
+				err = errRole
+			default:
 				err = t.do(w, r)
 			}
 			if err != nil {
@@ -153,7 +159,8 @@ func (c *Console) site() (http.Handler, error) {
 	}
 	mux.Handle("GET /static/", static)
 	for pattern, name := range map[string]string{"GET /{$}": "start", "GET /rooms": "rooms", "GET /rooms/{id}": "room", "GET /events": "events",
-		"GET /refused": "refused", "GET /login": "login", "/": "missing"} {
+		"GET /refused": "refused", "GET /lists": "lists", "GET /sessions": "sessions", "GET /year": "year",
+		"GET /reviews": "reviews", "GET /reviews/{id}": "review", "GET /login": "login", "/": "missing"} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { c.show(w, r, pages, name) })
 	}
 	return c.guard(mux), nil

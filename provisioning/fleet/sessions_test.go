@@ -152,7 +152,7 @@ const oneSession = "20261123T140000Z-0badcafe"
 // story is one session as a room tells it, a drill, and something that was not recorded.
 func story(t *testing.T) []report.Numbered {
 	return []report.Numbered{
-		event(t, "room-3", 1, day, report.SessionOpened, `{"session":"`+oneSession+`","trigger":"button","body":{"name":"某局","uscc":"U1"},"failed":["rec.copies"]}`),
+		event(t, "room-3", 1, day, report.SessionOpened, `{"session":"`+oneSession+`","trigger":"button","case":"写错的案号","body":{"name":"某局","uscc":"U1"},"failed":["rec.copies"]}`),
 		event(t, "room-3", 2, day.Add(time.Minute), report.SessionPaused, `{"session":"`+oneSession+`","reason":"休息"}`),
 		event(t, "room-3", 3, day.Add(2*time.Minute), report.SessionResumed, `{"session":"`+oneSession+`","case":"某市监罚〔2026〕12号"}`),
 		event(t, "room-3", 4, day.Add(time.Hour), report.SessionSealed, `{"session":"`+oneSession+`","case":"某市监罚〔2026〕12号","officers":[{"name":"王某","credential":"A1"}],"media_ms":3600000,"copies":2,"reason":"stop","manifest":"`+fmt.Sprintf("%064d", 7)+`"}`),

@@ -49,6 +49,20 @@ export function when(rfc3339) {
   return el("time", { datetime: rfc3339, title: d.toISOString().replace(/\.\d+/, "") + " UTC" }, text);
 }
 
+/** 1:02:33 @param {number} ms */
+export function length(ms) {
+  const s = Math.round((ms || 0) / 1000);
+  return `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
+}
+
+const sessionStates = { recording: ["录制中", "recording"], paused: ["已暂停", "paused"], sealed: ["已封存", "sealed"], recovered: ["修复后封存", "recovered"], destroyed: ["已销毁", "destroyed"] };
+
+/** Where a session stands: state, and what else a person should see. */
+export function sessionState(s) {
+  const more = [s.drill && t("演练", "drill"), s.flags.includes("secret") && t("涉密", "secret"), s.flags.includes("minor") && t("未成年人", "minor"), s.held && t("暂缓销毁", "held"), s.archived && t("已归档", "archived"), s.continues && t("接续", "continues another")].filter(Boolean);
+  return el("span", {}, t(...(sessionStates[s.state] || [s.state, s.state])), more.length ? el("small", {}, " " + more.join(" · ")) : null);
+}
+
 const classes = { fail: ["不合格", "fail"], silent: ["失联", "silent"], partial: ["未查全", "not all judged"], pass: ["合格", "pass"] };
 const verdicts = { fail: ["不合格", "fail"], advice: ["建议整改", "advice"], unknown: ["未知", "unknown"], pass: ["合格", "pass"], "not-applicable": ["不适用", "not applicable"] };
 const marks = {
