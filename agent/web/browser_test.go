@@ -317,6 +317,12 @@ func TestTroubleIsSaid(t *testing.T) {
 	run(t, ctx, "open", chromedp.EmulateViewport(1024, 600), chromedp.Navigate(url), enabled("start"))
 	trouble(f)
 	run(t, ctx, "faults", text("faults", "磁盘B已断开"), text("faults", "检查连接"), text("impaired", "2 项故障"), text("channels", "信号中断"), text("disks", "未连接"), text("bound", "✕"))
+	before := f.State()
+	f.now(before.State, func(s *State) {
+		s.Power = &Power{Charge: 0.2, LeftMS: 720_000}
+		s.Faults = []Fault{{"power.mains", "warning", "", opened.Format(time.RFC3339), Text{"市电已断开", "The mains are lost"}, Text{"请检查插座", "Check the socket"}}}
+	}, before.Can...)
+	run(t, ctx, "the battery", text("faults", "电池还可用约 12 分钟"))
 	f.fails = &Error{409, "running", "正在录制，请先结束。", "A session runs: end it first."}
 	run(t, ctx, "a refusal in words", enabled("start"), chromedp.Click("#start"), text("toast", "请先结束"), enabled("start"))
 	stop()

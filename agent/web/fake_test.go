@@ -53,7 +53,7 @@ func newFake() *fake {
 				{ID: "voice", Kind: "microphone", State: "live", Codecs: []string{"opus"}, LevelDB: &silent, PeakDB: &silent, SignedAgoMS: -1},
 			},
 			Disks:   []DiskState{{Name: "A", State: "ok", FreeBytes: 93e9, Hours: 31.4}, {Name: "B", State: "ok", FreeBytes: 90e9, Hours: 30.2}},
-			Climate: &Climate{23.5, 45}, Power: &Power{Charge: 0.5, LeftMS: 720_000}, Board: "sim", Sim: true, Version: "test",
+			Climate: &Climate{23.5, 45}, Power: &Power{true, 1, -1}, Board: "sim", Sim: true, Version: "test",
 		},
 		store: []Session{fakeSession("20261123T060509Z-0badcafe", true), fakeSession("20261122T020000Z-00000001", false)},
 	}

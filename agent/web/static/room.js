@@ -28,7 +28,7 @@ function show(s) {
   bar(s);
   if (before && before.state !== s.state) put($("live"), words[s.state]?.[english ? 1 : 0] || s.state);
   keyed($("channels"), s.channels, (c) => c.id, tile, (e, c) => fill(e, c, s));
-  keyed($("faults"), s.faults, (f) => f.code + "/" + f.ch, faultCard, faultFill);
+  keyed($("faults"), s.faults, (f) => f.code + "/" + f.ch, faultCard, (e, f) => faultFill(e, f, s.power));
   $("nofaults").hidden = s.faults.length > 0;
   below();
   marks(s.session);
@@ -61,11 +61,12 @@ function bar(s) {
 
 const faultCard = () => el("li", { class: "fault" }, el("b"), el("span", { class: "do" }), el("div", { class: "small since" }));
 
-function faultFill(e, f) {
+function faultFill(e, f, power) {
   e.dataset.severity = f.severity;
   put(e.querySelector("b"), (f.severity === "alarm" ? "⚠ " : f.severity === "warning" ? "▲ " : "ℹ ") + say(f.text));
   put(e.querySelector(".do"), say(f.do));
-  put(e.querySelector(".since"), (f.ch ? f.ch + " · " : "") + t("自 ", "since ") + clock(f.since));
+  put(e.querySelector(".since"), (f.ch ? f.ch + " · " : "") + t("自 ", "since ") + clock(f.since) +
+    (f.code === "power.mains" && power && !power.mains ? t(" · 电池还可用约 ", " · the battery lasts ") + Math.floor(power.left_ms / 60000) + t(" 分钟", " min") : ""));
 }
 
 /** Says how many faults are below the edge of their box. */
@@ -170,11 +171,6 @@ function foot(s) {
     put($("standard"), t("设备标准 ", "Standard ") + (fail ? `✕ ${fail} ${t("项不符合", "fail")}` : "✓ " + t("无不符合", "no fail")) + (unknown ? `，? ${unknown} ${t("项未知", "unknown")}` : ""));
   }
   put($("climate"), s.climate ? s.climate.celsius.toFixed(1) + " ℃" + (s.climate.humidity < 0 ? "" : " " + Math.round(s.climate.humidity) + " %") : "");
-  $("power").hidden = !s.power;
-  if (s.power) {
-    $("power").className = s.power.mains ? "" : "warn";
-    put($("power"), s.power.mains ? "" : t("电池 ", "Battery ") + Math.floor(s.power.left_ms / 60000) + t(" 分钟", " min"));
-  }
   put($("lamp"), s.lamp ? (lamps[s.lamp] || [s.lamp, s.lamp])[english ? 1 : 0] : "");
   $("sim").hidden = !s.sim;
 }
