@@ -53,15 +53,33 @@ func looks() []look {
 			trouble(f)
 		}},
 		{"pausing", "/", "(d => d.open || (d.showModal(), true))(document.getElementById('why'))", recording},
+		{"asking", "/", "!document.getElementById('question').hidden && !document.getElementById('prompts').hidden", asking},
+		{"choosing", "/", "(d => d.open || (document.getElementById('choose').click(), false))(document.getElementById('pick'))", func(f *fake) { f.picks = picks() }},
+		{"unrecorded", "/", "(d => d.open || (document.getElementById('unrec').click(), false))(document.getElementById('unrecdialog'))", func(f *fake) { f.picks = picks() }},
 		{"compliance", "/compliance", "document.querySelectorAll('#items tr').length === 3", nil},
 		{"compliance-all", "/compliance", "document.querySelectorAll('#items tr').length > 0 && (document.querySelector('.filters button:last-child').click(), document.querySelectorAll('#items tr').length === 7)", nil},
 		{"sessions", "/sessions", "document.querySelectorAll('.session').length === 2", nil},
 		{"session", "/sessions/20261123T060509Z-0badcafe", "document.querySelectorAll('#files li').length === 4", nil},
+		{"amend", "/sessions/20261123T060509Z-0badcafe/amend", "document.querySelectorAll('#attached li').length === 1 && document.querySelectorAll('#refusals li').length === 1 && document.querySelectorAll('#matters option').length === 2", func(f *fake) {
+			f.picks = picks()
+			f.store[0].Attached = []Attached{{Name: "询问笔录.pdf", Kind: "record", Size: 182e3, SHA256: strings.Repeat("ab", 32), At: "2026-11-23T08:00:00.000Z", Who: "李某"}}
+			f.store[0].Refused = []Refused{{Party: "张某", Reason: "不认可笔录", At: "2026-11-23T08:00:00.000Z", Who: "李某"}}
+		}},
 		{"access", "/access?session=20261123T060509Z-0badcafe", "document.querySelectorAll('#grants li, #asked li').length === 3 && !document.getElementById('new').hidden", func(f *fake) { f.roles("operator", "approver", "auditor") }},
 		{"register", "/register", "document.querySelectorAll('#looks tr').length === 3", func(f *fake) { f.roles("operator", "auditor") }},
 		{"login", "/login", "document.readyState === 'complete'", nil},
 		{"missing", "/nothing", "document.readyState === 'complete'", nil},
 	}
+}
+
+// asking is a hearing, continued, near its limit, with a question and a prompt.
+func asking(f *fake) {
+	_, _ = f.Start(context.Background(), "panel", Details{Case: "并市监罚〔2026〕12号", Matter: Matter{"行政处罚听证", "TZ-01", "2026-1"}, Officers: []Officer{{"王某", "001"}, {"李某", "002"}}}, "20261120T010000Z-0badcafe")
+	_ = f.Mark(context.Background(), "王某", "核对身份", "agenda")
+	_ = f.Prompt(context.Background(), "督察 张某", "请出示执法证件")
+	f.now("recording", f.change(func(r *Running) {
+		r.Question, r.Scanned, r.Agenda, r.LimitMS, r.Near = "scan", "并市监罚〔2026〕13号", []string{"核对身份", "告知权利", "质证", "最后陈述"}, 2700e3, true
+	}), f.State().Can...)
 }
 
 func third(f *fake) {

@@ -78,6 +78,7 @@ func (s *Server) site() (http.Handler, error) {
 	show("GET /compliance", "compliance", "state")
 	show("GET /sessions", "sessions", "list")
 	show("GET /sessions/{id}", "session", "list")
+	show("GET /sessions/{id}/amend", "amend", "list")
 	if s.o.Grants != nil {
 		show("GET /access", "access", "ask")
 		show("GET /register", "register", "register")

@@ -1,6 +1,7 @@
 // The room page: shows the newest state and gives commands. It decides nothing itself.
 import { $, ask, clock, el, english, keyed, matter, officers, put, say, span, t, toast, utc } from "./common.js";
 import { hold } from "./hold.js";
+import { forget, picked } from "./pick.js";
 import { fill, tile } from "./tiles.js";
 
 const words = {
@@ -33,6 +34,7 @@ function show(s) {
   below();
   marks(s.session);
   agenda(s);
+  asked(s);
   buttons(s);
   details(s, before);
   foot(s);
@@ -58,6 +60,38 @@ function bar(s) {
   $("impaired").hidden = bad === 0;
   put($("impaired"), "⚠ " + bad + " " + t("项故障", bad === 1 ? "fault" : "faults"));
 }
+
+const questions = {
+  empty: [t("房间里似乎没有人了。结束本次录音录像吗？", "Nobody seems to be here. End this recording?"), t("结束并封存", "End and seal"), t("继续录制", "Go on")],
+  quiet: [t("已很久没有人操作。结束本次录音录像吗？", "Nobody has touched anything for long. End this recording?"), t("结束并封存", "End and seal"), t("继续录制", "Go on")],
+  scan: [t("扫描了另一个案号。结束本次，开始新的一次吗？", "Another case was scanned. End this one and begin that one?"), t("结束本次，开始新案", "End this, begin that"), t("继续本次", "Go on with this one")],
+  pause: [t("已暂停较久。结束本次录音录像吗？", "Paused for long. End this recording?"), t("结束并封存", "End and seal"), t("保持暂停", "Stay paused")],
+};
+
+/** What the room asks, what a supervisor says, how long the session may be, what it continues. */
+function asked(s) {
+  const d = s.session;
+  const q = questions[d?.question];
+  $("question").hidden = !q;
+  if (q) {
+    put($("question").firstElementChild, q[0] + (d.scanned ? " " + d.scanned : ""));
+    put($("q-yes"), q[1]);
+    put($("q-no"), q[2]);
+  }
+  $("prompts").hidden = !d || d.prompts.length === 0;
+  if (d) put($("prompts").firstElementChild, d.prompts.map((p) => `${t("提示", "Prompt")} (${p.who}): ${p.text}`).join("　"));
+  $("limit").hidden = !d?.limit_ms;
+  if (d?.limit_ms) {
+    const left = d.limit_ms - d.elapsed_ms;
+    $("limit").classList.toggle("hot", d.near);
+    put($("limit"), left < 0 ? t("已超时限 ", "over by ") + span(-left) : d.near ? t("时限剩余 ", "limit in ") + span(left) : t("时限 ", "limit ") + span(d.limit_ms));
+  }
+  $("goeson").hidden = !d?.continues;
+  if (d) put($("goeson"), d.trigger === "power" ? t("断电后接续", "continued after power loss") : t("接续上次", "continues"));
+  document.body.dataset.running = String(Boolean(d));
+}
+for (const [id, yes] of [["q-yes", true], ["q-no", false]]) $(id).addEventListener("click", () => command("/session/answer", { yes }, yes ? t("即将结束", "Ending") : t("继续录制", "Goes on")));
+$("seen").addEventListener("click", () => command("/session/seen", {}, t("已阅", "Read")));
 
 const faultCard = () => el("li", { class: "fault" }, el("b"), el("span", { class: "do" }), el("div", { class: "small since" }));
 
@@ -97,14 +131,16 @@ function marked(m) {
 
 function agenda(s) {
   const e = $("agenda");
-  e.hidden = s.kind !== "hearing";
+  const own = s.session?.agenda || [];
+  const steps = own.length ? own.map((x) => hearing.find((h) => h[0] === x) || [x, x]) : s.kind === "hearing" ? hearing : [];
+  e.hidden = steps.length === 0;
   document.body.classList.toggle("hearing", !e.hidden);
   if (e.hidden) return;
   const done = new Set(s.session ? s.session.marks.map((m) => m.text) : []);
-  const next = hearing.find((x) => !done.has(x[0]));
-  keyed(e.firstElementChild, hearing, (x) => x[0], (x) => {
+  const next = steps.find((x) => !done.has(x[0]));
+  keyed(e.firstElementChild, steps, (x) => x[0], (x) => {
     const b = el("button", { type: "button" }, el("span"), " " + t(x[0], x[1]));
-    b.addEventListener("click", () => command("/session/mark", { text: x[0] }, t("已标记", "Marked")));
+    b.addEventListener("click", () => command("/session/mark", { text: x[0], kind: "agenda" }, t("已标记", "Marked")));
     return el("li", {}, b);
   }, (li, x) => {
     const b = li.firstElementChild;
@@ -142,6 +178,7 @@ function details(s, before) {
   const other = (before?.session?.id || "") !== (d?.id || "");
   if (other && d) dirty = false;
   if (other && !d) { f.reset(); dirty = false; }
+  if (other && before) forget();
   if (d && !dirty && !f.contains(document.activeElement)) {
     f.elements.case.value = d.case;
     f.elements.matter.value = matter(d.matter);
@@ -180,12 +217,16 @@ function filled() {
   const list = f.officers.value.split(/[;；\n]/).map((x) => x.trim()).filter(Boolean);
   const m = f.matter.value.trim();
   const old = state?.session?.matter;
-  return {
+  const body = {
     case: f.case.value.trim(),
-    matter: old && typeof old === "object" && matter(old) === m ? old : m,
+    matter: picked.matter?.name === m ? picked.matter : old && typeof old === "object" && matter(old) === m ? old : m,
     officers: list,
     flags: ["drill", "minor", "secret"].filter((x) => f[x].checked),
   };
+  if (picked.booking) body.booking = picked.booking;
+  if (picked.body && !state?.session) body.body = picked.body;
+  if (picked.continues && !state?.session) body.continues = picked.continues;
+  return body;
 }
 
 /** @param {string} path @param {any} body @param {string} done what to say when it worked */
@@ -209,7 +250,7 @@ async function start() {
   if (!s && state) buttons(state);
 }
 
-const stop = () => command("/session/stop", {}, t("即将结束，随后封存", "Ending; then it is sealed"));
+const stop = (reason = "") => command("/session/stop", { reason }, t("即将结束，随后封存", "Ending; then it is sealed"));
 
 $("start").addEventListener("click", start);
 $("resume").addEventListener("click", () => command("/session/resume", {}, t("继续录制", "Recording again")));
@@ -238,11 +279,13 @@ $("why").addEventListener("close", () => {
   if (reason) command("/session/pause", { reason }, t("已暂停", "Paused"));
 });
 
-hold($("stop"), 2000, stop, () => {
+hold($("stop"), 2000, () => stop(), () => {
   $("sure").returnValue = "";
   $("sure").showModal();
 });
-$("sure").addEventListener("close", () => { if ($("sure").returnValue === "yes") stop(); });
+$("sure").addEventListener("close", () => {
+  if ($("sure").returnValue) stop($("sure").returnValue === "yes" ? "" : $("sure").returnValue);
+});
 
 $("details").addEventListener("input", () => { dirty = true; if (state) details(state, state); });
 $("details").addEventListener("submit", async (e) => {
