@@ -239,10 +239,13 @@ func items(rooms []fleet.Room) []Item {
 	return list
 }
 
+// kindWords are the lawful kinds of not recording; the words each person found stand in the list beside.
+var kindWords = map[string]string{"secret": "涉密", "urgent": "情况紧急", "objective": "客观原因", "other": "其他"}
+
 func reasons(list []fleet.Unrecorded) []Reason {
 	by := map[string]int{}
 	for _, u := range list {
-		by[cmp.Or(u.Reason, "未注明")]++
+		by[cmp.Or(kindWords[u.Kind], u.Reason, "未注明")]++
 	}
 	out := []Reason{}
 	for reason, n := range by {

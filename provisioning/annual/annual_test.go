@@ -42,7 +42,7 @@ func source() Source {
 			{Device: "r1", Room: "询问室一", Class: fleet.Failing, Failed: []fleet.FailedItem{{Item: "rec.copies", Zh: "双份", En: "copies", Severity: "must", Rule: true}, {Item: "mic.snr", Severity: "should"}}},
 			{Device: "r2", Room: "听证室", Class: fleet.Passing, Failed: []fleet.FailedItem{{Item: "mic.snr", Severity: "should"}}}, {Device: "r3", Room: "别室", Class: fleet.Silent, Failed: []fleet.FailedItem{{Item: "rec.copies"}}},
 			{Device: "x1", Room: "外室", Body: "外局", Class: fleet.Failing}},
-		Unrecorded: []fleet.Unrecorded{{Reason: "涉密", Body: "甲局", T: now}, {Reason: "设备故障", T: now}, {Reason: "涉密", T: now}, {T: now}},
+		Unrecorded: []fleet.Unrecorded{{Kind: "secret", Reason: "三号案", Body: "甲局", T: now}, {Reason: "设备故障", T: now}, {Kind: "secret", T: now}, {T: now}},
 		Looks:      map[string]int{"A": 7, "?": 2}}
 }
 

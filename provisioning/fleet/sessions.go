@@ -105,6 +105,7 @@ type Unrecorded struct {
 	Room   string    `json:"room"`
 	T      time.Time `json:"t"`
 	Who    string    `json:"who"`
+	Kind   string    `json:"kind"` // "secret", "urgent", "objective", "other", or "" if the room did not say
 	Reason string    `json:"reason"`
 	Case   string    `json:"case"`
 	Body   string    `json:"body"`
@@ -114,19 +115,15 @@ type Unrecorded struct {
 // told is what session events say, those of later versions included.
 type told struct {
 	report.SessionEvent
-	Flags []string `json:"flags"`
-	Drill bool     `json:"drill"`
-	Text  string   `json:"text"`
+	Drill bool `json:"drill"`
 }
 
 // Types of events that rooms send beside those report names in every version.
 const (
-	typeNotRecorded = "session.not-recorded"
-	typeArchived    = "session.archived"
-	typeDestroyed   = "session.destroyed"
-	typeHeld        = "session.held"
-	typeReleased    = "session.released"
-	typeAmended     = "session.amended"
+	typeArchived  = "session.archived"
+	typeDestroyed = "session.destroyed"
+	typeHeld      = "session.held"
+	typeReleased  = "session.released"
 )
 
 // catalogue enters what an event says of a session. Events may come in any order and more than once.
@@ -139,12 +136,12 @@ func (b *batch) catalogue(ctx context.Context, device, room string, m *report.Nu
 		return nil // of a later version: on record as an event
 	}
 	switch m.Type {
-	case typeNotRecorded:
+	case report.SessionNotRecorded:
 		return b.unrecorded(ctx, device, room, m, &e)
 	case report.SessionAccessed:
 		return b.look(ctx, device, m)
 	case report.SessionOpened, report.SessionPaused, report.SessionResumed, report.SessionSealed, report.SessionRecovered,
-		typeAmended, typeArchived, typeDestroyed, typeHeld, typeReleased:
+		report.SessionAmended, typeArchived, typeDestroyed, typeHeld, typeReleased:
 	default:
 		return nil // on record as an event
 	}
@@ -249,7 +246,7 @@ func (b *batch) saveSession(ctx context.Context, id, last int64, s *Session) err
 }
 
 func (b *batch) unrecorded(ctx context.Context, device, room string, m *report.Numbered, e *told) error {
-	u := Unrecorded{Device: device, Room: room, T: m.T, Who: e.Who, Reason: cmp.Or(e.Reason, e.Text), Case: e.Case}
+	u := Unrecorded{Device: device, Room: room, T: m.T, Who: e.Who, Kind: e.Kind, Reason: e.Reason, Case: e.Case}
 	if e.Body != nil {
 		u.Body, u.USCC = e.Body.Name, e.Body.USCC
 	}

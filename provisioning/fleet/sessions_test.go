@@ -157,7 +157,7 @@ func story(t *testing.T) []report.Numbered {
 		event(t, "room-3", 3, day.Add(2*time.Minute), report.SessionResumed, `{"session":"`+oneSession+`","case":"某市监罚〔2026〕12号"}`),
 		event(t, "room-3", 4, day.Add(time.Hour), report.SessionSealed, `{"session":"`+oneSession+`","case":"某市监罚〔2026〕12号","officers":[{"name":"王某","credential":"A1"}],"media_ms":3600000,"copies":2,"reason":"stop","manifest":"`+fmt.Sprintf("%064d", 7)+`"}`),
 		event(t, "room-3", 5, day.Add(2*time.Hour), report.SessionSealed, `{"session":"20261123T160000Z-0000d111","body":{"name":"某局","uscc":"U1"},"media_ms":60000,"flags":["drill"]}`),
-		event(t, "room-3", 6, day.Add(3*time.Hour), "session.not-recorded", `{"session":"nr-1","who":"李某","reason":"涉密","case":"某市监罚〔2026〕13号","body":{"name":"某局","uscc":"U1"}}`),
+		event(t, "room-3", 6, day.Add(3*time.Hour), "session.not-recorded", `{"session":"nr-1","who":"李某","kind":"secret","reason":"涉密","case":"某市监罚〔2026〕13号","body":{"name":"某局","uscc":"U1"}}`),
 		event(t, "room-3", 7, day.Add(4*time.Hour), "session.archived", `{"session":"`+oneSession+`"}`),
 		event(t, "room-3", 8, day.Add(5*time.Hour), "session.later", `{"session":"x","where":[1]}`),
 		event(t, "room-3", 9, day.Add(6*time.Hour), report.SessionAccessed, `{"at":"2026-11-23T20:00:00Z","who":"审计","action":"play","session":"`+oneSession+`","body":"U1"}`),
@@ -233,7 +233,7 @@ func tellsTheStory(t *testing.T, rule string, f *Fleet) {
 		t.Errorf("%s: looks %v, %v; a request is none", rule, l, err)
 	}
 	u, err := f.Unrecorded(ctx, UnrecordedFilter{From: day, Until: day.AddDate(0, 0, 1)})
-	if err != nil || len(u) != 1 || u[0].Reason != "涉密" || u[0].Who != "李某" || u[0].Room != "询问室三" {
+	if err != nil || len(u) != 1 || u[0].Reason != "涉密" || u[0].Kind != "secret" || u[0].Who != "李某" || u[0].Room != "询问室三" {
 		t.Errorf("%s: not recorded %+v, %v", rule, u, err)
 	}
 }

@@ -67,7 +67,7 @@ const show = steady(async () => {
   $("noitems").hidden = y.items.length > 0;
   $("reasons").replaceChildren(...y.reasons.map((r) => el("li", {}, el("b", {}, r.reason), " ", t(`${r.n} 次`, `${r.n} times`))));
   $("noreasons").hidden = y.reasons.length > 0;
-  $("unrecorded").replaceChildren(...u.unrecorded.map((x) => el("li", {}, when(x.t), " ", el("b", {}, x.reason), " ", [x.room, x.body, x.case, x.who].filter(Boolean).join(" · "))));
+  $("unrecorded").replaceChildren(...u.unrecorded.map((x) => el("li", {}, when(x.t), " ", el("b", {}, x.reason || t("未注明原因", "no reason given")), " ", [x.room, x.body, x.case, x.who].filter(Boolean).join(" · "))));
   put($("note"), t(`会话：期间内开始，不含演练 ${sum.drills} 次。房间、人员和套数为现在的情况。标准：${y.profile}。`, `Sessions: opened in that time, ${sum.drills} drills left out. Rooms, officers and sets are as they are now. Standard: ${y.profile}.`));
 }, 300);
 
