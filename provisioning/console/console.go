@@ -59,6 +59,7 @@ type Fleet interface {
 	SessionKeys(ctx context.Context, body string, from, until time.Time, max int) ([][2]string, error)
 	Year(ctx context.Context, from, until time.Time) (fleet.Year, error)
 	Unrecorded(ctx context.Context, q fleet.UnrecordedFilter) ([]fleet.Unrecorded, error)
+	Register(ctx context.Context, q fleet.LookFilter) (list []fleet.Look, next int64, err error)
 	Looks(ctx context.Context, from, until time.Time) (map[string]int, error)
 }
 

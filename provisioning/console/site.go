@@ -59,7 +59,7 @@ func (c *Console) routes() []route {
 			return writeJSON(w, 200, map[string]any{"refused": c.o.Fleet.Refused()})
 		}},
 		{"GET", "/stream", false, nil, c.stream},
-	}, c.listRoutes(), c.sessionRoutes(), c.reviewRoutes())
+	}, c.listRoutes(), c.sessionRoutes(), c.registerRoutes(), c.reviewRoutes())
 }
 
 // number reads a query parameter that is a whole number from 0 up.
@@ -159,7 +159,7 @@ func (c *Console) site() (http.Handler, error) {
 	}
 	mux.Handle("GET /static/", static)
 	for pattern, name := range map[string]string{"GET /{$}": "start", "GET /rooms": "rooms", "GET /rooms/{id}": "room", "GET /events": "events",
-		"GET /refused": "refused", "GET /lists": "lists", "GET /sessions": "sessions", "GET /year": "year",
+		"GET /refused": "refused", "GET /lists": "lists", "GET /sessions": "sessions", "GET /year": "year", "GET /register": "register",
 		"GET /reviews": "reviews", "GET /reviews/{id}": "review", "GET /login": "login", "/": "missing"} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { c.show(w, r, pages, name) })
 	}
