@@ -122,7 +122,7 @@ func (p *Post) of(device string, now time.Time) *composed {
 	if c != nil && (c.payload != nil || c.trouble != "") {
 		return c
 	}
-	if _, known := d.Room(device); !known && c == nil && d.Rev == 0 {
+	if _, known := d.Room(device); !known && c == nil { // it may hold what a person brought it as a file
 		return nil
 	}
 	l := d.For(device, p.o.Recorded(device), now)

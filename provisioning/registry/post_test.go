@@ -101,10 +101,16 @@ func TestListsAreSentUntilTheRoomHoldsThem(t *testing.T) {
 		if len(sent) != 1 {
 			t.Errorf("%d messages after a change, want one at once", len(sent))
 		}
+		sent = nil
+		held("room-9", "", "1")
+		pass(time.Minute)
+		if len(sent) > 0 {
+			t.Errorf("%d messages to a device that is not in the sheet of rooms: what it holds came by file", len(sent))
+		}
 		held("room-3", "", "2")
 		pass(time.Second)
-		if len(sent) != 2 {
-			t.Errorf("%d messages after another birth, want one more at once", len(sent))
+		if len(sent) != 1 {
+			t.Errorf("%d messages after another birth, want one at once", len(sent))
 		}
 	})
 }
