@@ -107,11 +107,12 @@ func (a *agent) runRTC(ctx context.Context) error {
 	}
 	stopped := string(boot) == a.boot
 	a.loop.Fault("rtc.battery", "", stopped)
-	for {
+	for last := ""; ; {
 		found, err := a.lookAtRTC(ctx)
+		said := fmt.Sprint(err)
 		switch {
 		case ctx.Err() != nil:
-		case err != nil:
+		case err != nil && said != last:
 			a.log.Warn("hardware clock", "err", err, "todo", todo(err))
 		case found && !stopped:
 			stopped = true
@@ -120,6 +121,7 @@ func (a *agent) runRTC(ctx context.Context) error {
 				a.log.Error("hardware clock", "err", err)
 			}
 		}
+		last = said
 		a.loop.Fault("rtc.failed", "", err != nil)
 		select {
 		case <-ctx.Done():
