@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"minglu/agent/report"
@@ -112,9 +113,32 @@ func (a *agent) scanned(ctx context.Context, text string) room.Scan {
 		a.log.Error("looking for an adjourned hearing", "err", err)
 	}
 	if len(list) == 1 {
-		e.Continues = list[0].ID
+		e.Continues, e.Facts = list[0].ID, a.inherited(room.Details{}, list[0])
+		e.Limits = a.limitsOf(e.Facts)
 	}
 	return e
+}
+
+// inherited fills what was not said of a session with what the hearing it continues has.
+func (a *agent) inherited(d room.Details, from store.Session) room.Details {
+	d.Case = cmp.Or(d.Case, from.Case)
+	if d.Matter == "" && d.MatterID == "" {
+		d.Matter, d.MatterID, d.MatterVersion = from.Matter, from.MatterID, from.MatterVersion
+	}
+	if len(d.Officers) == 0 {
+		for _, o := range from.Officers {
+			d.Officers = append(d.Officers, room.Officer(o))
+		}
+	}
+	for _, f := range from.Flags {
+		if !slices.Contains(d.Flags, f) {
+			d.Flags = append(d.Flags, f)
+		}
+	}
+	if body := room.Body(from.Body); d.Body == (room.Body{}) && body != room.Body(a.body()) {
+		d.Body = body
+	}
+	return d
 }
 
 // limitsOf are the lawful lengths of a session by its matter, else by its body; zero: the room's own.
@@ -175,19 +199,19 @@ func (r roomCommands) Seen(ctx context.Context, who string) error {
 	return r.ask(ctx, room.PromptSeen{Who: who})
 }
 
-// continues checks that a session can be continued.
-func (a *agent) continues(ctx context.Context, id string) error {
+// continuing checks that a hearing can be continued, and gives a session what it has not said of itself.
+func (a *agent) continuing(ctx context.Context, id string, d room.Details) (room.Details, error) {
 	if id == "" {
-		return nil
+		return d, nil
 	}
 	list, err := a.adjournedHearings(ctx, "")
 	if err != nil {
-		return err
+		return d, err
 	}
 	for _, s := range list {
 		if s.ID == id {
-			return nil
+			return a.inherited(d, s), nil
 		}
 	}
-	return &web.Error{Status: 409, Code: "not-adjourned", Zh: "该听证没有休庭，或已经继续。请刷新页面后重选。", En: "That hearing was not adjourned, or was continued already. Load the page anew and choose again."}
+	return d, &web.Error{Status: 409, Code: "not-adjourned", Zh: "该听证没有休庭，或已经继续。请刷新页面后重选。", En: "That hearing was not adjourned, or was continued already. Load the page anew and choose again."}
 }

@@ -16,12 +16,12 @@ import (
 type roomCommands struct{ a *agent }
 
 func (r roomCommands) Start(ctx context.Context, who string, d web.Details, continues string) (web.Started, error) {
-	if err := r.a.continues(ctx, continues); err != nil {
+	d.Matter = r.a.named(d.Matter)
+	facts, err := r.a.continuing(ctx, continues, roomDetails(d))
+	if err != nil {
 		return web.Started{}, err
 	}
-	d.Matter = r.a.named(d.Matter)
-	w := room.Start{By: room.ByPage, Who: who, Details: roomDetails(d), Continues: continues}
-	w.Limits = r.a.limitsOf(w.Details)
+	w := room.Start{By: room.ByPage, Who: who, Details: facts, Continues: continues, Limits: r.a.limitsOf(facts)}
 	actions, err := r.a.loop.Ask(ctx, w)
 	if err == nil {
 		err = refusal(actions)

@@ -44,8 +44,13 @@ type (
 		Continues string // the session that this one continues: an adjourned hearing, or one that was cut; "" none
 		Limits    Limits
 	}
-	// Scan is a scanned case number, and the adjourned hearing of that case that a new session continues, "" none.
-	Scan struct{ Case, Continues string }
+	// Scan is a scanned case number. Continues is the adjourned hearing of that case that a new session continues, ""
+	// none; Facts are that hearing's, and Limits its lawful lengths.
+	Scan struct {
+		Case, Continues string
+		Facts           Details
+		Limits          Limits
+	}
 	// Complete gives facts that were missing.
 	Complete struct {
 		Who     string

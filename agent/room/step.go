@@ -209,12 +209,13 @@ func (m *machine) presence(on bool) {
 }
 
 func (m *machine) scan(e Scan) {
-	w := Start{By: ByScan, Details: Details{Case: e.Case}, Continues: e.Continues}
+	w := Start{By: ByScan, Details: e.Facts, Continues: e.Continues, Limits: e.Limits}
+	w.Details.Case = e.Case
 	switch {
 	case !m.running():
 		m.start(w)
 	case m.Wish.Details.Case == "":
-		m.complete(Complete{Who: "scanner", Details: w.Details})
+		m.complete(Complete{Who: "scanner", Details: Details{Case: e.Case}})
 	case m.Wish.Details.Case != e.Case:
 		m.ScanWish = w
 		m.ask(AskScan)

@@ -162,9 +162,9 @@ func TestStep(t *testing.T) {
 		// adjourned hearings
 		{"an adjourned hearing is continued", []at{{m, Start{By: ByPage, Continues: "A"}}}, Recording,
 			[]Action{Lamp{LampRecording}, Open{Start: Start{By: ByPage, Continues: "A"}}, Announce{"notice"}, Precheck{}}},
-		{"by the scan of its case too", []at{{m, Scan{"7", "A"}}}, Recording,
-			[]Action{Lamp{LampRecording}, Open{Start: Start{By: ByScan, Details: Details{Case: "7"}, Continues: "A"}}, Announce{"notice"}, Precheck{}}},
-		{"also as another case", join(recording(), at{2 * m, Scan{Case: "7"}}, at{3 * m, Scan{"8", "A"}}, at{3 * m, Answer{true, "Li"}}), Recording,
+		{"by the scan of its case too", []at{{m, Scan{Case: "7", Continues: "A", Facts: Details{Matter: "听证"}}}}, Recording,
+			[]Action{Lamp{LampRecording}, Open{Start: Start{By: ByScan, Details: Details{Case: "7", Matter: "听证"}, Continues: "A"}}, Announce{"notice"}, Precheck{}}},
+		{"also as another case", join(recording(), at{2 * m, Scan{Case: "7"}}, at{3 * m, Scan{Case: "8", Continues: "A"}}, at{3 * m, Answer{true, "Li"}}), Recording,
 			[]Action{Finish{"A", Stop{"another case", "Li"}}, Open{Start: Start{By: ByScan, Details: Details{Case: "8"}, Continues: "A"}}, Announce{"notice"}, Precheck{}}},
 		{"a disk lost in it is continued from what was lost", []at{{m, Start{By: ByPage, Continues: "A"}}, {m, Opened{"B"}}, {2 * m, Lost{"B", "disk-full"}}, {2*m + 5*s, Tick{}}}, Recording,
 			[]Action{Open{Start: Start{By: ByPage, Continues: "B"}}}},

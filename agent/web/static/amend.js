@@ -9,7 +9,7 @@ let session = null;
 function show(s) {
   session = s;
   put($("h"), when(s.opened));
-  const f = $("facts").elements;
+  const f = $("whose").elements;
   f.case.value = s.case;
   f.matter.value = matter(s.matter);
   f.officers.value = officers(s.officers);
@@ -37,9 +37,9 @@ async function send(button, what, done) {
   }
 }
 
-$("facts").addEventListener("submit", (e) => {
+$("whose").addEventListener("submit", (e) => {
   e.preventDefault();
-  const f = $("facts").elements;
+  const f = $("whose").elements;
   /** @type {any} */
   const body = {};
   if (f.case.value.trim() !== session.case) body.case = f.case.value.trim();
