@@ -58,6 +58,7 @@ var thirdParty = []struct {
 	{"golang.org/x/crypto", []string{"agent/access", "provisioning/users"}, "password hashing"},
 	{"github.com/digitorus/timestamp", []string{"sim/tsa"}, "a time-stamping authority for tests; the product reads and asks for tokens with its own code"},
 	{"golang.org/x/sys", []string{"agent/clock", "agent/durable", "agent", "agent/live", "drivers/gpioline", "drivers/i2cbus", "drivers/rtsp", "drivers/alsa", "drivers/scanner", "drivers/modbus", "drivers/driverstest", "drivers/v4l2", "sim/scenario", "provisioning", "drivers/watchdog", "drivers/rtc"}, "system calls; what the CPU can"},
+	{"golang.org/x/image", []string{"drivers/overlay"}, "outlines of characters become pixels; the standard library reads no font"},
 	{"golang.org/x/sync", []string{"agent", "agent/capture", "provisioning", "provisioning/witness"}, "errgroup, where something is started and awaited"},
 	{"periph.io/x/conn/v3", []string{"agent", "drivers/gpioline", "drivers/input", "drivers/lamp", "drivers/i2cbus", "drivers/climate", "drivers/tmp117", "drivers/rtc", "drivers/power", "drivers/buzzer"}, "pins, buses and units that other people's drivers speak too"},
 	{"golang.org/x/net", []string{"agent/archive"}, "a WebDAV server for tests"},
@@ -129,7 +130,7 @@ func banned(name, imp string) string {
 			return "the vocabulary of devices knows no device"
 		}
 	case strings.HasPrefix(name, "drivers/"):
-		if local && other != "drivers" && other != "drivers/pcm" && other != "drivers/annexb" && !strings.HasPrefix(other, name+"/") {
+		if local && other != "drivers" && other != "drivers/pcm" && other != "drivers/annexb" && other != "drivers/overlay" && !strings.HasPrefix(other, name+"/") {
 			return "a driver is a library others can import: it knows its own kind only"
 		}
 	case strings.HasPrefix(name, "agent/") && slices.Contains(living, strings.TrimPrefix(name, "agent/")):

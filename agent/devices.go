@@ -29,8 +29,8 @@ type devices struct {
 	buzzer      drivers.Buzzer
 }
 
-// openDevices makes the drivers; it connects to nothing.
-func openDevices(cfg *config.Config, step func(time.Duration), log *slog.Logger) (d devices, room *sim.Room, err error) {
+// openDevices makes the drivers; it connects to nothing. text is what is drawn into pictures that are coded here.
+func openDevices(cfg *config.Config, step func(time.Duration), text *captions, log *slog.Logger) (d devices, room *sim.Room, err error) {
 	if cfg.Sim() {
 		if room, err = sim.New(simOptions(cfg, step)); err != nil {
 			return d, nil, err
@@ -38,9 +38,12 @@ func openDevices(cfg *config.Config, step func(time.Duration), log *slog.Logger)
 	}
 	sound := cards{}
 	for _, c := range cfg.Channels {
-		src, err := source(c, room, sound, log.With("channel", c.ID))
+		src, err := source(c, room, sound, text, log.With("channel", c.ID))
 		if err != nil {
 			return d, nil, fmt.Errorf("channel %q: %w", c.ID, err)
+		}
+		if c.Camera != nil && c.Camera.Shown != nil {
+			src = stated{src, statement(c.Camera.Shown)}
 		}
 		d.channels = append(d.channels, capture.Channel{ID: c.ID, Source: src})
 	}
@@ -67,14 +70,14 @@ func openDevices(cfg *config.Config, step func(time.Duration), log *slog.Logger)
 	return d, room, nil
 }
 
-func source(c config.Channel, room *sim.Room, sound cards, log *slog.Logger) (drivers.Source, error) {
+func source(c config.Channel, room *sim.Room, sound cards, text *captions, log *slog.Logger) (drivers.Source, error) {
 	switch {
 	case c.Camera != nil && c.Camera.RTSP != "":
 		return rtsp.New(rtsp.Options{URL: c.Camera.RTSP.Reveal(), Uptime: clock.Uptime, Log: log})
 	case c.Camera != nil && c.Camera.V4L2 != nil:
-		return kernelCamera(c.Camera.V4L2, log)
+		return kernelCamera(c, text, log)
 	case c.Camera != nil && c.Camera.Pipeline != nil:
-		return pipelineCamera(c, log)
+		return pipelineCamera(c, text, log)
 	case c.Camera != nil && c.Camera.Sim != nil:
 		return room.Camera(c.ID), nil
 	case c.Microphone != nil && c.Microphone.RTSP != "":

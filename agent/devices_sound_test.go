@@ -28,7 +28,7 @@ speaker: {alsa: "hw:CARD=Desk", announcement: `+notice+`}
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, _, err := openDevices(cfg, nil, slog.New(slog.DiscardHandler))
+	d, _, err := openDevices(cfg, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

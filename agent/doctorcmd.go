@@ -321,7 +321,7 @@ func (e *examination) sessions(ctx context.Context) []doctor.Finding {
 
 func (e *examination) channels() (list []doctor.Check) {
 	quiet := slog.New(slog.DiscardHandler)
-	d, _, err := openDevices(e.cfg, func(time.Duration) {}, quiet)
+	d, _, err := openDevices(e.cfg, func(time.Duration) {}, newCaptions(e.cfg, quiet), quiet)
 	if err != nil {
 		return []doctor.Check{{Name: "channel", Run: func(context.Context) []doctor.Finding {
 			return []doctor.Finding{{Check: "channel", Level: doctor.Bad, Text: textOf("设备不能打开："+err.Error(), "The devices cannot be opened: "+err.Error())}}

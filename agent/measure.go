@@ -115,7 +115,7 @@ func (a *agent) healthFacts() health.Facts {
 
 // channelFact is a channel as health wants it.
 func channelFact(c capture.Status) health.ChannelFact {
-	k := health.ChannelFact{ID: c.ID, Connected: c.Connected, SampleAge: c.SampleAge,
+	k := health.ChannelFact{ID: c.ID, Connected: c.Connected, SampleAge: c.SampleAge, Shown: c.Shown,
 		SourceHz: c.SourceHz, Level: health.Level{Known: c.Level.Known, RMS: c.Level.RMS, Clipped: c.Level.Clipped, Quiet: c.Level.Quiet}}
 	switch {
 	case c.Connected:

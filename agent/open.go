@@ -133,7 +133,7 @@ func open(cfg *config.Config, log *slog.Logger, under durable.Layer) (a *agent, 
 	if err := a.openState(); err != nil {
 		return nil, err
 	}
-	if a.devices, a.sim, err = openDevices(cfg, func(d time.Duration) { a.clock.SimulateStep(d) }, log); err != nil {
+	if a.devices, a.sim, err = openDevices(cfg, func(d time.Duration) { a.clock.SimulateStep(d) }, a.captions(), log); err != nil {
 		return nil, &usageError{err}
 	}
 	a.recorder, err = record.New(record.Options{

@@ -77,11 +77,8 @@ type Description struct {
 	Formats  []*Format // index 0 is the lead track: the video if there is one
 	Identity string    // make, model, serial, as far as the device tells; never credentials
 	SDP      []byte    // the session description as received, if any (RFC 8866)
+	Shown    Shown     // what can be read in the pictures, as far as the driver knows by construction
 }
-
-// BoardTimeShown stands at the end of an Identity when date and time are drawn into the picture by this
-// board, by its own clock: the record then says whose time is seen.
-const BoardTimeShown = "time in picture: this board's clock"
 
 // SenderReport ties a track's ticks to the source's own wall clock (RTCP SR, RFC 3550 6.4.1).
 type SenderReport struct {

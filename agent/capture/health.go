@@ -162,7 +162,7 @@ func (c *channel) status() Status {
 		s.FPS, s.BitsPerSec = c.rates(now)
 	}
 	if c.desc != nil {
-		s.Identity = c.desc.Identity
+		s.Identity, s.Shown = c.desc.Identity, c.desc.Shown
 	}
 	if items := c.ring.all(); len(items) > 0 {
 		s.Preroll = items[len(items)-1].sample.Arrival - items[0].sample.Arrival

@@ -29,6 +29,7 @@ type Status struct {
 	Codecs     []string          // RFC 6381, one a track, lead first
 	Formats    []*drivers.Format // as in use, one a track; raw sound as what it is encoded to
 	Identity   string            // as the source tells
+	Shown      drivers.Shown     // as the source tells, of its last connection
 	Width      int               // pixels, 0 unknown or no picture
 	Height     int
 	Attempts   int              // failed attempts since the last connection

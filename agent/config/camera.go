@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Camera is where pictures come from: exactly one of its fields.
@@ -13,8 +14,31 @@ type Camera struct {
 	RTSP     Secret          `yaml:"rtsp"` // rtsp:// or rtsps:// address
 	V4L2     *V4L2           `yaml:"v4l2"`
 	Pipeline *CameraPipeline `yaml:"pipeline"`
-	Sim      *SimCamera      `yaml:"sim"` // board sim only
+	Sim      *SimCamera      `yaml:"sim"`   // board sim only
+	Shown    *Shown          `yaml:"shown"` // what a person saw in its pictures; nil: nobody looked
 }
+
+// Shown is what stands in the pictures of a camera, as a person saw it: what this board draws itself needs no statement.
+type Shown struct {
+	Time    string `yaml:"time"`    // whose clock is seen: "camera", "board" (drawn by this board's program), "none"; default unknown
+	Place   string `yaml:"place"`   // who writes the room's name there; as time
+	Climate string `yaml:"climate"` // who writes temperature and humidity there; as time
+	Case    string `yaml:"case"`    // who writes the case there; as time
+	By      string `yaml:"by"`      // required; who looked
+	On      string `yaml:"on"`      // required; the day, YYYY-MM-DD
+}
+
+// Overlay is the text that is drawn into pictures which this board codes: raw cameras of the kernel, and pipelines
+// with a place for it.
+type Overlay struct {
+	Text []string `yaml:"text"` // of time, place, climate, case; default all; []: nothing is drawn
+	Font string   `yaml:"font"` // TrueType or OpenType file; default "auto": the first of Debian's that is there
+}
+
+// FontAuto is the font that is found.
+const FontAuto = "auto"
+
+var overlayTexts = []string{"time", "place", "climate", "case"}
 
 // V4L2 is a camera of the kernel: USB, CSI. One without H.264 or H.265 needs an encoder of the board.
 type V4L2 struct {
@@ -38,6 +62,37 @@ func Control(s string) (name string, v int64, ok bool) {
 type CameraPipeline struct {
 	Name    string  `yaml:"name"`    // of the template it was made from (docs/cameras.md); stands in the record; [a-z0-9-], up to 64
 	Command Command `yaml:"command"` // program and arguments, no shell; {overlay} is the file of the text to draw
+}
+
+func (c *Config) fillOverlay(d *decoder, dir string) {
+	if d.at["overlay.text"] == nil {
+		c.Overlay.Text = slices.Clone(overlayTexts)
+	}
+	if orText(&c.Overlay.Font, FontAuto); c.Overlay.Font != FontAuto {
+		abs(&c.Overlay.Font, dir)
+	}
+}
+
+func (c *Config) checkOverlay(d *decoder) {
+	for i, s := range c.Overlay.Text {
+		if !slices.Contains(overlayTexts, s) {
+			d.oneOf("overlay.text["+itoa(i)+"]", s, overlayTexts...)
+		}
+	}
+}
+
+func (d *decoder) shown(key string, s *Shown) {
+	for name, v := range map[string]string{"time": s.Time, "place": s.Place, "climate": s.Climate, "case": s.Case} {
+		if v != "" && !slices.Contains([]string{"camera", "board", "none"}, v) {
+			d.oneOf(key+"."+name, v, "camera", "board", "none")
+		}
+	}
+	if s.By == "" || len(s.By) > 64 {
+		d.bad(key+".by", "须写明查看画面的人，至多 64 字节", "name the person who looked, in up to 64 bytes")
+	}
+	if _, err := time.Parse(time.DateOnly, s.On); err != nil {
+		d.bad(key+".on", fmt.Sprintf("日期 %q 无效；请写成 2026-11-25", s.On), fmt.Sprintf("day %q: write it as 2026-11-25", s.On))
+	}
 }
 
 var numberedNode = regexp.MustCompile(`^/dev/video[0-9]+$`)

@@ -94,6 +94,7 @@ func (c *Config) fill(d *decoder, dir string) {
 	}
 	c.fillWiring(d)
 	c.fillSound()
+	c.fillOverlay(d, dir)
 	c.fillSerial(d)
 	c.fillKeeping(d, dir)
 	abs(&c.State, dir)
@@ -161,6 +162,7 @@ func (c *Config) check(d *decoder) {
 		d.bad("board", fmt.Sprintf("板型 %q 无效；一般请写 auto", c.Board), fmt.Sprintf("board %q: write auto in general", c.Board))
 	}
 	c.checkChannels(d)
+	c.checkOverlay(d)
 	c.checkStorage(d)
 	c.checkRoom(d)
 	c.checkWeb(d)
@@ -274,6 +276,9 @@ func (c *Config) checkCamera(d *decoder, key string, cam *Camera) {
 	}
 	if cam.Pipeline != nil {
 		d.pipeline(key+".pipeline", cam.Pipeline)
+	}
+	if cam.Shown != nil {
+		d.shown(key+".shown", cam.Shown)
 	}
 	if rtsp {
 		d.address(key+".rtsp", cam.RTSP, "rtsp", "rtsps")

@@ -71,6 +71,7 @@ type Config struct {
 	State       string       `yaml:"state"` // folder of keys, ledger, catalogue; default "state" beside the file; in no disk's folder
 	Board       string       `yaml:"board"` // "auto" (default), "sim", or a board's name such as "raspberrypi-4", "rock-3a", "generic"
 	Channels    []Channel    `yaml:"channels"`
+	Overlay     Overlay      `yaml:"overlay"` // text in the pictures that this board codes
 	Storage     Storage      `yaml:"storage"`
 	Room        Room         `yaml:"room"`
 	Inputs      Inputs       `yaml:"inputs"`

@@ -190,6 +190,7 @@ func TestDefaults(t *testing.T) {
 		State:    "/etc/minglu/state",
 		Board:    "sim",
 		Watchdog: Watchdog{Device: "auto", Timeout: Duration(time.Minute)},
+		Overlay:  Overlay{Text: []string{"time", "place", "climate", "case"}, Font: "auto"},
 		Channels: []Channel{{ID: "face", Name: "face", Camera: &Camera{Sim: &SimCamera{Width: 1280, Height: 720, FPS: 25}}}},
 		Storage: Storage{Disks: []string{"/etc/minglu/a"}, Segment: Duration(5 * time.Minute), Fragment: Duration(500 * time.Millisecond), Cycle: "auto",
 			Preroll: Duration(10 * time.Second), Postroll: Duration(3 * time.Second)},

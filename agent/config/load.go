@@ -110,6 +110,9 @@ func (c *Config) look(d *decoder) {
 	if c.Speaker != nil {
 		files["speaker.announcement"] = c.Speaker.Announcement
 	}
+	if c.Overlay.Font != FontAuto {
+		files["overlay.font"] = c.Overlay.Font
+	}
 	for key, name := range files {
 		if name == "" {
 			continue

@@ -100,6 +100,9 @@ type SegmentOpen struct {
 	Codec     []string `json:"codec"`     // RFC 6381, one per track, lead first
 	Camera    string   `json:"camera"`    // identity the device tells
 	SDP       string   `json:"sdp"`       // SHA-256 of the session description, "" if none
+	// Shown says what can be read in the pictures, and who put it there: keys time, place, climate, case with "board",
+	// "camera" or "none"; "stated" names who looked, and when, if it is not known by construction.
+	Shown map[string]string `json:"shown,omitempty"`
 }
 
 // Fragment is one moof+mdat of a segment file.

@@ -1,6 +1,10 @@
 package health
 
-import "time"
+import (
+	"time"
+
+	"minglu/drivers"
+)
 
 // Facts are what main knows and the samples do not tell. Pointers that are nil mean unknown.
 type Facts struct {
@@ -38,6 +42,7 @@ type ChannelFact struct {
 	Problem        string        // code of drivers.Problem while not Connected, "" none
 	Level          Level         // of a raw microphone
 	SourceHz       int           // PCM rate of a raw microphone before it was encoded, 0 unknown
+	Shown          drivers.Shown // what can be read in the pictures, as the source of the last connection says
 }
 
 // Level is how loud a raw microphone is, as capture.Level.

@@ -63,6 +63,7 @@ func (h *Health) measure(f *Facts, now clock.Reading) []standard.Measurement {
 			}
 			h.video(t, c, fact)
 			h.pictures(t, c, fact)
+			t.shown(c.ID, fact)
 		}
 		if h.audio(t, c, fact) {
 			sounds++
@@ -101,13 +102,34 @@ func (f *Facts) channel(id string) ChannelFact {
 	return ChannelFact{ID: id, SampleAge: -1}
 }
 
+// shown adds what can be read in the pictures. It is never guessed: it is known by construction, or stated by a person.
+func (t *taker) shown(subject string, c ChannelFact) {
+	how := howDrawn
+	if by := c.Shown.Stated; by != "" {
+		how = text{Zh: "人工声明：" + by, En: "stated by " + by}
+	}
+	for _, m := range []struct {
+		measure string
+		by      drivers.ShownBy
+	}{{"picture.time_overlay", c.Shown.Time}, {"picture.place_overlay", c.Shown.Place}, {"picture.climate_overlay", c.Shown.Climate}} {
+		switch {
+		case !c.Connected && m.by == drivers.ShownUnknown && c.SampleAge < 0:
+			t.unknown(m.measure, subject, "", whyNoFrames)
+		case m.by == drivers.ShownUnknown:
+			t.unknown(m.measure, subject, "", whyNotRead)
+		default:
+			t.add(m.measure, subject, "", standard.Bool(m.by != drivers.ShownByNone), t.now.Up, how)
+		}
+	}
+}
+
 type named struct{ measure, unit string }
 
 var (
 	pictureMeasures = []named{{"video.width", "px"}, {"video.height", "px"}, {"video.fps", "frame/s"}, {"video.codec", ""},
 		{"video.keyframe_interval", "s"}, {"video.bitrate", "bit/s"}, {"video.since_last_frame", "s"}, {"record.frames_lost", "ratio"},
 		{"camera.clock_offset", "s"}, {"picture.black_for", "s"}, {"picture.frozen_for", "s"}, {"picture.covered_for", "s"},
-		{"picture.sharpness_ratio", "ratio"}, {"picture.scene_match", "ratio"}}
+		{"picture.sharpness_ratio", "ratio"}, {"picture.scene_match", "ratio"}, {"picture.time_overlay", ""}, {"picture.place_overlay", ""}, {"picture.climate_overlay", ""}}
 	soundMeasures = []named{{"audio.since_last_sample", "s"}, {"audio.sample_rate", "Hz"}, {"audio.silent_for", "s"}, {"audio.clipped", "ratio"}, {"audio.overruns", "1/h"}}
 )
 

@@ -38,6 +38,7 @@ var (
 	howCert     = text{Zh: "设备证书的有效期", En: "validity of the device certificate"}
 	howAck      = text{Zh: "距监管端最近一次确认", En: "since the office last acknowledged"}
 	howViews    = text{Zh: "正在传送画面的摄像机数量", En: "cameras that deliver pictures"}
+	howDrawn    = text{Zh: "由本机叠加，或确知没有", En: "drawn by this board, or certainly not there"}
 	howRegister = text{Zh: "登记的操作", En: "what was registered"}
 	howKeeping  = text{Zh: "会话目录", En: "the catalogue of sessions"}
 )
@@ -84,7 +85,7 @@ var (
 	whyNoPower    = text{Zh: "尚未遇到断电恢复", En: "power has not come back in a session yet"}
 	whyCert       = text{Zh: "证书有效期未知", En: "the validity of the certificate is not known"}
 	whyClockBad   = text{Zh: "时钟不可信，无法判断", En: "the clock cannot be right, nothing can be told"}
-	whyNotRead    = text{Zh: "尚不识别画面中的文字", En: "text in the picture is not read yet"}
+	whyNotRead    = text{Zh: "画面由摄像机编码，其中的文字不识别；可由人查看后写入配置 camera.shown", En: "the camera codes its pictures and text in them is not read: a person may look and state it in camera.shown of the configuration"}
 	whyOffice     = text{Zh: "由监管端根据台账判断", En: "judged at the office, from the inventory"}
 	whyInspector  = text{Zh: "须由检查人员录入", En: "an inspector has to enter it"}
 	whyRegister   = text{Zh: "调阅登记无法读取", En: "the register of access cannot be read"}
@@ -99,9 +100,6 @@ var unmeasured = []struct {
 	{"manual.picture_grade", whyInspector},
 	{"audio.speech_snr", whyNoSpeech},
 	{"record.av_offset", whyNoAV},
-	{"picture.time_overlay", whyNotRead},
-	{"picture.place_overlay", whyNotRead},
-	{"picture.climate_overlay", whyNotRead},
 	{"live.delay", whyLater},
 	{"archive.oldest_unsent", whyLater},
 	{"archive.early_deletions", whyLater},

@@ -71,6 +71,7 @@ type gapSpan struct {
 
 // describe takes over what the source says at a new connection. every is the length of a segment.
 func (c *channel) describe(d drivers.Description, every time.Duration) {
+	c.renew = c.renew || c.desc.Shown != d.Shown // it stands in segment.open
 	c.desc = d
 	c.formats = append([]*drivers.Format(nil), d.Formats...)
 	if len(d.Formats) == 0 {

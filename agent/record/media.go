@@ -276,7 +276,7 @@ func (s *Session) openSegment(c *channel, f *cut) bool {
 	s.append(evidence.SegmentOpen{
 		Common: evidence.Common{Type: "segment.open"}, Ch: c.id, Seg: seg.n, File: seg.file,
 		Init: hex.EncodeToString(seg.init[:]), InitLen: seg.initLen, Reserve: reserve,
-		Timescale: int64(tracks[0].Timescale), Codec: codecs, Camera: c.desc.Identity, SDP: sdp,
+		Timescale: int64(tracks[0].Timescale), Codec: codecs, Camera: c.desc.Identity, SDP: sdp, Shown: shown(c.desc.Shown),
 	})
 	buf := s.r.bufs.get()
 	buf.b = append(append(buf.b, init...), fmp4.Reserve(int(reserve))...)
@@ -285,6 +285,20 @@ func (s *Session) openSegment(c *channel, f *cut) bool {
 	c.seg = seg
 	c.status.Segment = seg.n
 	return true
+}
+
+// shown is what the record says of the text in the pictures; nil: nobody knows anything of it.
+func shown(s drivers.Shown) map[string]string {
+	m := map[string]string{}
+	for key, by := range map[string]drivers.ShownBy{"time": s.Time, "place": s.Place, "climate": s.Climate, "case": s.Case} {
+		if by != drivers.ShownUnknown {
+			m[key] = string(by)
+		}
+	}
+	if len(m) > 0 && s.Stated != "" {
+		m["stated"] = s.Stated
+	}
+	return m
 }
 
 // closeSegment ends a file: its fragments are signed, then it is read back from the disks, then its

@@ -37,7 +37,7 @@ type SourceOptions struct {
 	Command  []string             // program and arguments, no shell; writes an MPEG transport stream to its standard output
 	Name     string               // of the camera, for people
 	Template string               // what Command was made from, for the record; "": unknown
-	Overlay  func() string        // text to draw, asked for each second; needed if Command has OverlayFile
+	Overlay  drivers.Overlay      // text to draw, asked for each second; needed if Command has OverlayFile
 	Dir      string               // where the overlay's file may lie; "": the system's folder for such files
 	Uptime   func() time.Duration // time since boot, monotonic; required
 	Log      *slog.Logger         // nil: nothing is logged
@@ -99,7 +99,7 @@ func (s *Source) run(outer context.Context, out drivers.Sink) error {
 	defer wg.Wait()
 	defer cancel(nil)
 	if s.overlay {
-		o, err := newOverlay(s.o.Dir, s.o.Overlay)
+		o, err := newOverlay(s.o.Dir, s.text)
 		if err != nil {
 			return fmt.Errorf("overlay: %w", err)
 		}
@@ -204,7 +204,7 @@ var errSilent = errors.New("no picture")
 func (s *Source) read(r io.Reader, out drivers.Sink, last *atomic.Int64) error {
 	t := &annexb.Track{
 		Open: func(f *drivers.Format) {
-			out.Open(drivers.Description{Formats: []*drivers.Format{f}, Identity: s.identity()})
+			out.Open(drivers.Description{Formats: []*drivers.Format{f}, Identity: s.identity(), Shown: s.shown()})
 		},
 		Sample: func(x drivers.Sample) {
 			last.Store(int64(x.Arrival))
@@ -230,10 +230,18 @@ func (s *Source) identity() string {
 	if s.o.Template != "" {
 		id += " (" + s.o.Template + ")"
 	}
-	if s.overlay {
-		id += "; " + drivers.BoardTimeShown
-	}
 	return id
+}
+
+// text is what is drawn at this moment.
+func (s *Source) text() string { return strings.Join(s.o.Overlay.Lines(s.o.Uptime()), "\n") }
+
+// shown is known of a command that has a place for the text; another may draw what it likes.
+func (s *Source) shown() drivers.Shown {
+	if !s.overlay {
+		return drivers.Shown{}
+	}
+	return s.o.Overlay.Shown()
 }
 
 // ending is why a process gave no more.

@@ -71,7 +71,7 @@ func TestEveryPictureOnceAndInTime(t *testing.T) {
 			t.Errorf("picture %d is %d ticks after the one before", i+1, d)
 		}
 	}
-	if d := out.Described(); d.Formats[0].Width != 320 || d.Identity != "pipeline ffmpeg" {
+	if d := out.Described(); d.Formats[0].Width != 320 || d.Identity != "pipeline ffmpeg" || d.Shown != (drivers.Shown{}) {
 		t.Errorf("described as %+v", d)
 	}
 }
@@ -148,6 +148,12 @@ func zombie(pid int) bool {
 	return bytes.Contains(b, []byte(") Z"))
 }
 
+// overlayFunc is text that a function makes.
+type overlayFunc func() string
+
+func (f overlayFunc) Shown() drivers.Shown         { return drivers.Shown{Time: drivers.ShownByBoard} }
+func (f overlayFunc) Lines(time.Duration) []string { return strings.Split(f(), "\n") }
+
 // TestOverlay: what the agent says stands in the picture, follows it, and the record says whose clock it is.
 func TestOverlay(t *testing.T) {
 	font := "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"
@@ -155,15 +161,16 @@ func TestOverlay(t *testing.T) {
 	text <- "询问室三 2026-11-25"
 	shown := ""
 	s := source(t, SourceOptions{
+		Template: "black",
 		Command: append(append([]string{"ffmpeg", "-v", "error", "-nostdin", "-re", "-f", "lavfi", "-i", "color=black:s=640x64:r=10,format=yuv420p",
 			"-vf", "drawtext=fontfile=" + font + ":textfile=" + OverlayFile + ":reload=1:expansion=none:fontcolor=white:fontsize=32:x=8:y=8"}, x264...), "-f", "mpegts", "pipe:1"),
-		Overlay: func() string {
+		Overlay: overlayFunc(func() string {
 			select {
 			case shown = <-text:
 			default:
 			}
 			return shown
-		},
+		}),
 	})
 	out := driverstest.NewStrict(t, uptime)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -181,8 +188,8 @@ func TestOverlay(t *testing.T) {
 		return out.Samples()
 	}
 	first := wait(5)[0]
-	if !strings.HasSuffix(out.Described().Identity, drivers.BoardTimeShown) {
-		t.Errorf("identity %q does not say whose time is seen", out.Described().Identity)
+	if d := out.Described(); d.Shown != (drivers.Shown{Time: drivers.ShownByBoard}) || d.Identity != "pipeline ffmpeg (black)" {
+		t.Errorf("described as %+v, which does not say whose time is seen", d)
 	}
 	text <- ""
 	n := len(out.Samples())
@@ -345,7 +352,7 @@ func ExampleNewSource() {
 			"-i", "/dev/v4l/by-id/usb-maker_model-video-index0",
 			"-vf", "drawtext=fontfile=/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:textfile={overlay}:reload=1:expansion=none:fontcolor=white:box=1:boxcolor=black@0.5:x=8:y=8",
 			"-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-g", "25", "-f", "mpegts", "-omit_video_pes_length", "0", "pipe:1"},
-		Overlay: func() string { return time.Now().Format("2006-01-02 15:04:05") },
+		Overlay: overlayFunc(func() string { return time.Now().Format("2006-01-02 15:04:05") }),
 		Uptime:  func() time.Duration { return time.Since(began) },
 	})
 	fmt.Println(camera, err)

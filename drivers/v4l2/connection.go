@@ -11,6 +11,7 @@ import (
 
 	"minglu/drivers"
 	"minglu/drivers/annexb"
+	"minglu/drivers/overlay"
 )
 
 const (
@@ -47,8 +48,9 @@ type connection struct {
 	queue  *queue
 	layout layout
 	rate   float64
-	enc    *encoder // nil: the camera's own pictures are coded
-	codec  FourCC   // of what is delivered
+	enc    *encoder         // nil: the camera's own pictures are coded
+	paint  *overlay.Painter // nil: nothing is drawn into them
+	codec  FourCC           // of what is delivered
 
 	coder    coder
 	stamps   stamps // of the camera
@@ -151,9 +153,25 @@ func (c *connection) open() (err error) {
 		if err := c.enc.start(); err != nil {
 			return c.s.noEncoder(err)
 		}
+		c.painter()
 	}
 	c.coder = c.newCoder(c)
 	return c.queue.fill()
+}
+
+// painter prepares what is drawn. A font that fails leaves the pictures as they are, and the record says so.
+func (c *connection) painter() {
+	o := &c.s.o
+	if o.Overlay == nil {
+		return
+	}
+	c.paint = overlay.NewPainter(o.Overlay, o.Font)
+	e := c.enc
+	p := e.raw.picture(make([]byte, e.raw.size), e.visible.width, e.visible.height)
+	if err := c.paint.Draw(&p, o.Uptime()); err != nil {
+		o.Log.Error("v4l2: nothing can be drawn into the pictures", "err", err)
+		c.paint = nil
+	}
 }
 
 // choose picks what the camera shall deliver, and opens the encoder that is needed for it.
@@ -289,12 +307,33 @@ func (c *connection) picture(f *frame) error {
 		missed(1, causeTooSlow)
 		return nil
 	}
-	if err := c.enc.encode(func(to []byte) {
-		copyPicture(to, &c.enc.raw, f.data, &c.layout, c.enc.visible.width, c.enc.visible.height)
-	}, ns); err != nil {
+	undrawn := error(nil)
+	if err := c.enc.encode(func(to []byte) { undrawn = c.draw(to, f, ns) }, ns); err != nil {
 		return c.s.noEncoder(fmt.Errorf("%s: %w", causeEncoderIn, err))
 	}
+	if undrawn != nil { // the next connection does without, and says so
+		return c.s.noText(undrawn)
+	}
 	return nil
+}
+
+// draw writes a picture of the camera and the text of its moment where the encoder takes it from.
+func (c *connection) draw(to []byte, f *frame, ns int64) error {
+	e := c.enc
+	copyPicture(to, &e.raw, f.data, &c.layout, e.visible.width, e.visible.height)
+	if c.paint == nil {
+		return nil
+	}
+	p := e.raw.picture(to, e.visible.width, e.visible.height)
+	return c.paint.Draw(&p, c.s.o.Uptime()-time.Duration(monotonic()-ns))
+}
+
+// shown says what can be read in the pictures.
+func (c *connection) shown() drivers.Shown {
+	if c.paint == nil {
+		return drivers.Shown{}
+	}
+	return c.s.o.Overlay.Shown()
 }
 
 // fromEncoder takes one coded picture.
@@ -333,7 +372,7 @@ func (c *connection) track() coder {
 		Open: func(f *drivers.Format) {
 			c.isOpen = true
 			c.out.do(func(s drivers.Sink) {
-				s.Open(drivers.Description{Formats: []*drivers.Format{f}, Identity: c.identity()})
+				s.Open(drivers.Description{Formats: []*drivers.Format{f}, Identity: c.identity(), Shown: c.shown()})
 			})
 		},
 		Sample: func(x drivers.Sample) { c.out.do(func(s drivers.Sink) { s.Sample(x) }) },

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minglu/drivers"
+	"minglu/drivers/overlay"
 )
 
 // Controls of vivid (drivers/media/test-drivers/vivid/vivid-ctrls.c: VIVID_CID_VIVID_BASE + n).
@@ -181,6 +183,97 @@ func TestHILEncodesRawPictures(t *testing.T) {
 			}
 			if sum/len(r.samples) < 500 {
 				t.Errorf("%d bytes a picture: nothing in it", sum/len(r.samples))
+			}
+		})
+	}
+}
+
+// sign is an overlay that says the same at any time, and notes the times it was asked for.
+type sign struct {
+	mu sync.Mutex
+	at []time.Duration
+}
+
+func (*sign) Shown() drivers.Shown { return drivers.Shown{Time: drivers.ShownByBoard} }
+func (s *sign) Lines(at time.Duration) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = append(s.at, at)
+	return []string{"2026-11-25 18:46:29"}
+}
+
+// peeker looks at a picture where the encoder takes it from, as it comes out coded.
+type peeker struct {
+	plain
+	c    *connection
+	seen func(overlay.Picture)
+}
+
+func (p peeker) Add(data []byte, pts, dts int64, arrival time.Duration) error {
+	e := p.c.enc
+	for _, b := range e.in.bufs[:1] {
+		p.seen(e.raw.picture(b[:e.raw.size], e.visible.width, e.visible.height))
+	}
+	return p.plain.Add(data, pts, dts, arrival)
+}
+
+// TestHILOverlay: text stands in the pictures that the encoder gets, in each format, at the time of each picture.
+func TestHILOverlay(t *testing.T) {
+	for _, f := range []FourCC{YU12, NV12, YUYV} {
+		t.Run(f.String(), func(t *testing.T) {
+			o, _ := vivid(t)
+			text := &sign{}
+			o.Format, o.Uptime, o.Codec, o.Overlay = f, uptime, FWHT, text
+			s, err := New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			out, done := newTape(), make(chan error, 1)
+			var ink, paper, colour, below int
+			shown := drivers.Shown{}
+			go func() {
+				done <- s.run(ctx, &gate{out: out}, func(c *connection) coder {
+					return peeker{plain{out}, c, func(p overlay.Picture) {
+						out.mu.Lock()
+						defer out.mu.Unlock()
+						ink, paper, colour, below, shown = 0, 0, 0, 0, c.shown()
+						for y := range 14 {
+							for x := range 130 {
+								switch v := p.Y.Pix[y*p.Y.Stride+x*p.Y.Step]; {
+								case v >= 230:
+									ink++
+								case v == 16:
+									paper++
+								}
+								if u := p.U.Pix[y/p.U.SubY*p.U.Stride+x/p.U.SubX*p.U.Step]; u != 128 {
+									colour++
+								}
+							}
+						}
+						for x := range p.Width {
+							if p.Y.Pix[(p.Height-1)*p.Y.Stride+x*p.Y.Step] == 16 {
+								below++
+							}
+						}
+					}}
+				})
+			}()
+			out.until(t, "pictures", func() bool { return len(out.samples) >= 8 })
+			cancel()
+			<-done
+			t.Logf("%d white and %d black pixels, %d coloured ones", ink, paper, colour)
+			if ink < 100 || paper < 1000 || ink+paper != 14*130 || colour != 0 || below > 300 {
+				t.Errorf("no text: %d white pixels, %d black, %d coloured, %d black ones at the bottom", ink, paper, colour, below)
+			}
+			if shown != text.Shown() {
+				t.Errorf("told as %+v", shown)
+			}
+			for i, x := range out.samples[1:] {
+				want := time.Duration(x.PTS) * time.Second / 90000
+				if !slices.ContainsFunc(text.at, func(at time.Duration) bool { return (at - want).Abs() < 20*time.Millisecond }) {
+					t.Errorf("picture %d of %v has the text of another moment", i, want)
+				}
 			}
 		})
 	}

@@ -3,6 +3,8 @@ package v4l2
 import (
 	"fmt"
 	"unsafe"
+
+	"minglu/drivers/overlay"
 )
 
 const (
@@ -49,6 +51,24 @@ func (l *layout) parts(width, height int) []part {
 		return []part{{0, s, width, height}, {s * h, s / 2, width / 2, height / 2}, {s*h + s/2*(h/2), s / 2, width / 2, height / 2}}
 	}
 	return nil
+}
+
+// picture is the memory of a raw picture as its components lie in it. The layout holds it.
+func (l *layout) picture(memory []byte, width, height int) overlay.Picture {
+	parts := l.parts(width, height)
+	plane := func(i, at, step, x, y int) overlay.Plane {
+		return overlay.Plane{Pix: memory[parts[i].at+at:], Stride: parts[i].stride, Step: step, SubX: x, SubY: y}
+	}
+	p := overlay.Picture{Width: width, Height: height}
+	switch l.format {
+	case YUYV:
+		p.Y, p.U, p.V = plane(0, 0, 2, 1, 1), plane(0, 1, 4, 2, 1), plane(0, 3, 4, 2, 1)
+	case NV12:
+		p.Y, p.U, p.V = plane(0, 0, 1, 1, 1), plane(1, 0, 2, 2, 2), plane(1, 1, 2, 2, 2)
+	case YU12:
+		p.Y, p.U, p.V = plane(0, 0, 1, 1, 1), plane(1, 0, 1, 2, 2), plane(2, 0, 1, 2, 2)
+	}
+	return p
 }
 
 // holds reports whether the memory the driver gives holds the picture it says it holds.

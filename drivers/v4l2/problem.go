@@ -65,6 +65,12 @@ func (s *Source) noEncoder(err error) error {
 		En: fmt.Sprintf("the pictures of camera %s need an encoder and there is none to be had: check encoder in the configuration, or use camera: {pipeline: …}, where ffmpeg encodes", s.o.Device)}
 }
 
+func (s *Source) noText(err error) error {
+	return &drivers.Problem{Code: "overlay", Err: err,
+		Zh: fmt.Sprintf("摄像机 %s 的画面无法叠加文字，将不叠加继续录制：请检查配置 overlay.font 所指的字体文件", s.o.Device),
+		En: fmt.Sprintf("no text can be drawn into the pictures of camera %s, recording goes on without: check the font that overlay.font of the configuration names", s.o.Device)}
+}
+
 func (s *Source) noSize(f FourCC, width, height int, sizes string) error {
 	return &drivers.Problem{Code: "size",
 		Zh: fmt.Sprintf("摄像机 %s 的 %v 没有 %d×%d：请在配置中改用：%s", s.o.Device, f, s.o.Width, s.o.Height, orText(sizes, fmt.Sprintf("%d×%d", width, height))),

@@ -1,6 +1,7 @@
 // Package v4l2 takes pictures from cameras of the kernel's Video4Linux (USB, CSI, HDMI grabbers): coded
 // H.264 and H.265 as the camera makes them, and raw pictures through a video encoder of the board, both
-// by memory-mapped buffers, over the single- and the multi-planar interface. Source: Linux Media
+// by memory-mapped buffers, over the single- and the multi-planar interface. Raw pictures get date, time and place
+// drawn in before they are coded, where Options say so. Source: Linux Media
 // Infrastructure userspace API, Part I; structures of include/uapi/linux/videodev2.h. No C.
 //
 // It guarantees what package drivers asks of a [drivers.Source]. PTS is the kernel's monotonic time of
@@ -15,7 +16,8 @@
 // sound card. MJPEG is not recorded here: package pipeline codes it anew.
 //
 // Faults it tells: not-found, unplugged, permission, busy, address (not a camera), codec (nothing to
-// record, or unreadable), size, control, format-changed, no-frames, device.
+// record, or unreadable), size, control, format-changed, no-frames, overlay (the text
+// cannot be drawn; it connects again without), device.
 package v4l2
 
 import (
@@ -32,6 +34,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"minglu/drivers"
+	"minglu/drivers/overlay"
 )
 
 // Defaults of Options.
@@ -53,6 +56,8 @@ type Options struct {
 	Encoder string               // node of the encoder for raw pictures; "": the board's first; NoEncoder: none
 	Codec   FourCC               // what the encoder makes; 0: H264
 	Control map[string]int64     // of camera or encoder, names as v4l2-ctl -l lists them
+	Overlay drivers.Overlay      // drawn into raw pictures before the encoder; nil: nothing is. What the camera has coded is left as it is
+	Font    *overlay.Font        // to draw with; nil: overlay.Builtin
 	Uptime  func() time.Duration // time since boot, monotonic; required
 	Log     *slog.Logger         // nil: nothing is logged
 	Silence time.Duration        // a camera without picture for so long is given up; 0: DefaultSilence
@@ -83,6 +88,9 @@ func New(o Options) (*Source, error) {
 	o.Log = o.Log.With("camera", o.Device)
 	o.Silence, o.Close = cmp.Or(o.Silence, DefaultSilence), cmp.Or(o.Close, DefaultClose)
 	o.Codec = cmp.Or(o.Codec, H264)
+	if o.Font == nil {
+		o.Font = overlay.Builtin()
+	}
 	o.Control = maps.Clone(o.Control)
 	return &Source{o: o}, nil
 }
