@@ -102,6 +102,7 @@ func (a *agent) healthFacts() health.Facts {
 	left := a.identity().Cert.NotAfter.Sub(now.T).Hours() / 24
 	f.CertDaysLeft = &left
 	f.Unexplained = a.unexplained()
+	f.Archive = a.archiveFact()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f.Climate, f.Power, f.HasBattery = a.climate, a.supply, a.devices.power != nil

@@ -73,6 +73,8 @@ func (a *agent) sealFailed(c *current) {
 // once a disk is back, what was cut on it, or goes on there beyond a seal made without it. The mirror calls
 // it before each pass, so that both never work on a session together.
 func (a *agent) repairAgain(ctx context.Context) {
+	a.repairing.Lock()
+	defer a.repairing.Unlock()
 	a.rememberDisks()
 	a.mu.Lock()
 	back := a.diskBack

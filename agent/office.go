@@ -125,6 +125,7 @@ func (a *agent) sessionEvent(c *current) report.SessionEvent {
 
 // tellSealed reports the end of a session.
 func (a *agent) tellSealed(c *current, s record.Sealed) {
+	a.archiveSoon()
 	e := a.sessionEvent(c)
 	e.Trigger, e.Failed = "", nil
 	e.Reason, e.MediaMS, e.Manifest, e.Copies = s.Reason, s.Media.Milliseconds(), s.Manifest, len(s.Disks)

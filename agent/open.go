@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"minglu/agent/amend"
+	"minglu/agent/archive"
 	"minglu/agent/capture"
 	"minglu/agent/clock"
 	"minglu/agent/config"
@@ -20,6 +21,7 @@ import (
 	"minglu/agent/guard"
 	"minglu/agent/health"
 	"minglu/agent/identity"
+	"minglu/agent/keep"
 	"minglu/agent/ledger"
 	"minglu/agent/lists"
 	"minglu/agent/live"
@@ -91,6 +93,11 @@ type agent struct {
 	guard    *guard.Guard     // feeds who watches over the agent
 	systemd  *guard.Systemd   // nil: not started by it
 	runID    string           // of this start, for the office
+	keep     *keep.Keeper     // decides how long sessions stay, and deletes
+	archive  *archive.Archive // nil: there is none
+	keeping  keeping
+
+	repairing sync.Mutex // held while sessions are repaired, or leave
 
 	ledgerMu sync.Mutex // one line at a time goes to master and copies
 
@@ -153,6 +160,9 @@ func open(cfg *config.Config, log *slog.Logger, under durable.Layer) (a *agent, 
 	a.loop = newRoomLoop(roomRules(cfg), clock.Uptime, log)
 	a.loop.do, a.loop.faulted, a.loop.moved = a.do, a.onFault, a.onMove
 	if err := a.openMirror(); err != nil {
+		return nil, err
+	}
+	if err := a.openKeeping(); err != nil {
 		return nil, err
 	}
 	if err := a.openHealth(); err != nil {
@@ -232,7 +242,7 @@ func (a *agent) openWeb() (err error) {
 	if err != nil {
 		return err
 	}
-	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Amends: webAmends{a}, Unrec: webUnrecorded{a}, Grants: webGrants{gate, a.sessions()}, Log: a.log,
+	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Amends: webAmends{a}, Unrec: webUnrecorded{a}, Grants: webGrants{gate, a.sessions()}, Keeping: webKeeping{a}, Log: a.log,
 		Health: a.reportHealth, Compliance: a.reportCompliance, Live: a.live.Handler("/whep/"), WatchIdle: a.cfg.Live.Idle, Writes: a.layer.Stats}
 	if a.uplink != nil {
 		o.Outbox = func() int64 { return int64(a.uplink.Status().Waiting) }

@@ -122,6 +122,7 @@ func (a *agent) goAll(ctx context.Context, g *errgroup.Group) {
 		g.Go(func() error { return a.runLights(ctx) })
 	}
 	g.Go(func() error { return a.runMirror(ctx) })
+	g.Go(func() error { return a.runKeeping(ctx) })
 	if a.devices.speaker != nil {
 		g.Go(func() error { return a.runSpeaker(ctx) })
 	}
@@ -362,8 +363,12 @@ func (a *agent) setOpening(id string) {
 	a.opening = id
 }
 
-// inUse says that a session is being opened, recorded or sealed.
-func (a *agent) inUse(id string) bool {
+// inUse says that a session is not to be repaired, copied or listed anew: it is being opened, recorded or sealed, or it
+// is on its way out, or was destroyed.
+func (a *agent) inUse(id string) bool { return a.busyWith(id) || a.keep != nil && a.keep.Gone(id) }
+
+// busyWith says that a session is being opened, recorded or sealed.
+func (a *agent) busyWith(id string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_, closing := a.closing[id]

@@ -56,6 +56,10 @@ const (
 	Ask      = "ask"      // state a purpose, ask for approval
 	Approve  = "approve"  // answer what others ask
 	Register = "register" // see who looked at what
+	Keep     = "keep"     // see how sessions are archived, held and kept
+	Hold     = "hold"     // hold a session or a case
+	Free     = "free"     // end a hold
+	Appraise = "appraise" // propose what may be destroyed, approve what another proposed
 )
 
 // Approvals: who needs a grant to see or take what was said. A stated purpose makes a grant at once where

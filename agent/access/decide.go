@@ -16,11 +16,11 @@ const (
 // may is the whole of who may do what; rights of several roles add up.
 var may = map[string][]string{
 	Operator:   {State, Operate, Watch, List, View, Play, Verify, Download, Export, Copy, Amend, Ask},
-	Supervisor: {State, Watch, Prompt, List, View, Play, Verify, Ask},
-	Auditor:    {State, Watch, List, View, Play, Verify, Download, Export, Copy, Ask, Register},
-	Manager:    {State, List, Verify},
-	Approver:   {State, List, View, Verify, Ask, Approve, Register},
-	Keeper:     {State, List, View, Play, Verify, Download, Export, Copy, Amend, Ask},
+	Supervisor: {State, Watch, Prompt, List, View, Play, Verify, Ask, Keep, Hold},
+	Auditor:    {State, Watch, List, View, Play, Verify, Download, Export, Copy, Ask, Register, Keep, Hold, Free, Appraise},
+	Manager:    {State, List, Verify, Keep},
+	Approver:   {State, List, View, Verify, Ask, Approve, Register, Keep, Hold, Free, Appraise},
+	Keeper:     {State, List, View, Play, Verify, Download, Export, Copy, Amend, Ask, Keep, Hold, Appraise},
 	Guest:      {List, View, Play, Verify, Copy, Ask},
 }
 

@@ -348,8 +348,11 @@ func (a *Archive) queue(todo []Job) {
 
 // Remove takes a session away from the archive, for its destruction, and its receipt and progress here. It may be
 // called again after a cut.
+// It does not wait: an error wraps [ErrBusy] while something is being sent.
 func (a *Archive) Remove(ctx context.Context, session string) error {
-	a.work.Lock()
+	if !a.work.TryLock() {
+		return ErrBusy
+	}
 	defer a.work.Unlock()
 	ctx, stop := a.watch(ctx)
 	defer stop()

@@ -1,9 +1,11 @@
 package archive
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 
 	"minglu/agent/evidence"
@@ -97,4 +99,38 @@ func (r *Receipt) Covers(files map[string]int64) bool {
 		}
 	}
 	return len(files) > 0
+}
+
+// ErrBusy means that the archive is in use for something that takes long: ask again later.
+var ErrBusy = errors.New("the archive is in use: later")
+
+// Proves returns the digest of the receipt if it names every file of every copy given, and the archive still holds
+// each of them in its size. It does not wait: an error wraps [ErrBusy] while something is being sent.
+func (a *Archive) Proves(ctx context.Context, session string, copies []fs.FS) (string, error) {
+	if !a.work.TryLock() {
+		return "", ErrBusy
+	}
+	defer a.work.Unlock()
+	if !a.Covered(Job{Session: session, Copies: copies}) {
+		return "", fmt.Errorf("archive: the receipt does not name all of %s", session)
+	}
+	r, sum, err := a.Receipt(session)
+	if err != nil {
+		return "", err
+	}
+	ctx, stop := a.watch(ctx)
+	defer stop()
+	for _, f := range r.Files {
+		if err := a.pace(ctx, true)(0); err != nil {
+			return "", err
+		}
+		ok, err := a.o.Target.Holds(ctx, path.Join(a.folder(session), dataFolder, session, f.File), f.Size)
+		if err != nil {
+			return "", fmt.Errorf("archive: %s: %w", session, cause(ctx, err))
+		}
+		if !ok {
+			return "", fmt.Errorf("archive: %s lost %s of %s: it must be handed over again", a.o.Target.Where(), f.File, session)
+		}
+	}
+	return sum, nil
 }

@@ -21,6 +21,7 @@ type Facts struct {
 	Power    *PowerFact   // nil: no battery with a meter, or it has not answered yet
 	Uplink   UplinkFact
 	Stamps   StampFact
+	Archive  ArchiveFact
 
 	LastPrecheck   *bool          // the check before use of the newest session was made; nil: no session yet
 	LongestRun     *time.Duration // longest stretch ever recorded without a gap, the running one included
@@ -95,6 +96,13 @@ type PowerFact struct {
 type UplinkFact struct {
 	Configured bool
 	LastAck    time.Duration // uptime at which the office last acknowledged, or was found to need nothing; 0 never
+}
+
+// ArchiveFact is how sessions are handed over and kept.
+type ArchiveFact struct {
+	Configured bool
+	OldestFor  *time.Duration // how long the oldest session waits; 0 none does; nil unknown
+	Early      *int           // sessions gone before they might; nil unknown
 }
 
 // StampFact is how sessions get time-stamp tokens.

@@ -97,6 +97,16 @@ func (h *Health) session(t *taker) {
 	default:
 		t.optional("evidence.untimestamped_for", "s", time.Second, t.f.Stamps.UnstampedIn, whyStampsOpen, howKeeping)
 	}
+	if !t.f.Archive.Configured {
+		t.unknown("archive.oldest_unsent", "", "h", whyNoArchive)
+	} else {
+		t.optional("archive.oldest_unsent", "h", time.Hour, t.f.Archive.OldestFor, whyNotYet, howArchive)
+	}
+	if t.f.Archive.Early == nil {
+		t.unknown("archive.early_deletions", "", "sessions", whyNotYet)
+	} else {
+		t.num("archive.early_deletions", "", "sessions", float64(*t.f.Archive.Early), howKeeping)
+	}
 	if t.f.LastPrecheck == nil {
 		t.unknown("session.precheck", "", "", whyNoSession)
 	} else {

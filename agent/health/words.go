@@ -40,6 +40,7 @@ var (
 	howViews    = text{Zh: "正在传送画面的摄像机数量", En: "cameras that deliver pictures"}
 	howDrawn    = text{Zh: "由本机叠加，或确知没有", En: "drawn by this board, or certainly not there"}
 	howRegister = text{Zh: "登记的操作", En: "what was registered"}
+	howArchive  = text{Zh: "归档回执", En: "receipts of the archive"}
 	howKeeping  = text{Zh: "会话目录", En: "the catalogue of sessions"}
 )
 
@@ -80,6 +81,7 @@ var (
 	whyNoOffice   = text{Zh: "没有配置监管端", En: "no office is configured"}
 	whyNoStamps   = text{Zh: "没有配置时间戳服务", En: "no time-stamp service is configured"}
 	whyStampsOpen = text{Zh: "时间戳状态未知", En: "the state of time stamps is not known"}
+	whyNoArchive  = text{Zh: "没有配置归档", En: "no archive is configured"}
 	whyNever      = text{Zh: "从未进行", En: "never done yet"}
 	whyMeterMute  = text{Zh: "电池监测没有响应", En: "the battery's meter does not answer"}
 	whyNoPower    = text{Zh: "尚未遇到断电恢复", En: "power has not come back in a session yet"}
@@ -101,8 +103,6 @@ var unmeasured = []struct {
 	{"audio.speech_snr", whyNoSpeech},
 	{"record.av_offset", whyNoAV},
 	{"live.delay", whyLater},
-	{"archive.oldest_unsent", whyLater},
-	{"archive.early_deletions", whyLater},
 	{"software.behind", whyLater},
 	{"selftest.age", whyLater},
 	{"body.sets_per_officer", whyOffice},

@@ -15,7 +15,11 @@ import (
 	"minglu/agent/evidence"
 )
 
-const gonePrefix = "gone-"
+// Folders in a disk's tmp/ whose session left sessions/: leaving- comes back after a cut, gone- is deleted.
+const (
+	leavingPrefix = "leaving-"
+	gonePrefix    = "gone-"
+)
 
 // errNotYet: what the plan said does not hold any more.
 var errNotYet = errors.New("something changed since it was decided: left for the next pass")
@@ -68,17 +72,63 @@ func (k *Keeper) release(ctx context.Context, s Session) error {
 	if err := k.o.Files.Replace(k.manifest(s.ID), man); err != nil {
 		return err
 	}
-	if !k.again(s, Release) {
-		return errNotYet
-	}
-	for _, d := range disks {
-		if err := k.remove(d, s.ID); err != nil {
-			return err
-		}
+	if err := k.o.Alone(func() error { return k.leaveDisks(ctx, s, disks, receipt) }); err != nil {
+		return err
 	}
 	k.o.Log.Info("made room: the archive has it", "session", s.ID, "receipt", receipt)
 	k.o.Gone(ctx, s.ID, k.ends.of(s.ID))
 	return nil
+}
+
+// leaveDisks takes the folders of a session out of sessions/, asks once more whether the archive has what is in them,
+// for something may have been added a moment ago, and deletes them, or else puts them back.
+func (k *Keeper) leaveDisks(ctx context.Context, s Session, disks []Disk, receipt string) error {
+	if !k.again(s, Release) {
+		return errNotYet
+	}
+	var moved []Disk
+	var copies []fs.FS
+	var err error
+	for _, d := range disks {
+		f := k.files(d)
+		if err = f.Mkdir(f.Tmp); err != nil {
+			break
+		}
+		to := filepath.Join(f.Tmp, leavingPrefix+s.ID)
+		if err = f.Rename(filepath.Join(d.Dir, "sessions", s.ID), to); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+			continue
+		}
+		if err != nil {
+			break
+		}
+		moved, copies = append(moved, d), append(copies, os.DirFS(to))
+	}
+	if err == nil && len(copies) > 0 {
+		var again string
+		if again, err = k.o.Archive.Proves(ctx, s.ID, copies); err == nil && again != receipt {
+			err = errNotYet
+		}
+	}
+	for _, d := range moved {
+		f := k.files(d)
+		from := filepath.Join(f.Tmp, leavingPrefix+s.ID)
+		if err != nil {
+			err = errors.Join(err, f.RenameNew(from, filepath.Join(d.Dir, "sessions", s.ID)))
+			continue
+		}
+		to := filepath.Join(f.Tmp, gonePrefix+s.ID)
+		if cerr := k.clear(d, to); cerr != nil {
+			return cerr // sweep puts it back
+		}
+		if rerr := f.Rename(from, to); rerr != nil {
+			return rerr
+		}
+		if cerr := k.clear(d, to); cerr != nil {
+			return cerr
+		}
+	}
+	return err
 }
 
 // destroy deletes every copy in reach, by the appraisal.
@@ -109,10 +159,15 @@ func (k *Keeper) destroy(ctx context.Context, s Session) error {
 			return err
 		}
 	}
-	for _, d := range disks {
-		if err := k.remove(d, s.ID); err != nil {
-			return err
+	if err := k.o.Alone(func() error {
+		for _, d := range disks {
+			if err := k.remove(d, s.ID); err != nil {
+				return err
+			}
 		}
+		return nil
+	}); err != nil {
+		return err
 	}
 	if err := errors.Join(k.o.Forget(s.ID), k.o.Files.Remove(k.manifest(s.ID))); err != nil {
 		return err
@@ -187,8 +242,10 @@ func (k *Keeper) remove(d Disk, session string) error {
 	if err := f.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := k.clear(d, filepath.Join(d.Dir, "tmp", "superseded-"+session)); err != nil {
-		return err
+	for _, other := range []string{"superseded-", leavingPrefix} {
+		if err := k.clear(d, filepath.Join(d.Dir, "tmp", other+session)); err != nil {
+			return err
+		}
 	}
 	return k.clear(d, to)
 }
@@ -216,7 +273,7 @@ func (k *Keeper) clear(d Disk, dir string) error {
 	return k.files(d).Remove(dir)
 }
 
-// sweep deletes what a cut left in the disks' tmp/: it had left sessions/ for good.
+// sweep deletes what a cut left in the disks' tmp/ of what had left sessions/ for good, and puts back what had not.
 func (k *Keeper) sweep() error {
 	var errs []error
 	for _, d := range k.o.Disks() {
@@ -228,9 +285,25 @@ func (k *Keeper) sweep() error {
 			if id, is := strings.CutPrefix(e.Name(), gonePrefix); is && sessionID.MatchString(id) {
 				errs = append(errs, k.clear(d, filepath.Join(d.Dir, "tmp", e.Name())))
 			}
+			if id, is := strings.CutPrefix(e.Name(), leavingPrefix); is && sessionID.MatchString(id) {
+				from := filepath.Join(d.Dir, "tmp", e.Name())
+				err := k.files(d).RenameNew(from, filepath.Join(d.Dir, "sessions", id))
+				if errors.Is(err, fs.ErrExist) { // completed from the other disk meanwhile, which had not left
+					err = k.clear(d, from)
+				}
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Sweep deletes what a cut left of sessions that had left for good, and puts back those that had not. Call it once
+// before anybody looks for sessions on the disks; each pass does it too.
+func (k *Keeper) Sweep() error {
+	k.work.Lock()
+	defer k.work.Unlock()
+	return k.sweep()
 }
 
 // leave puts an appraisal on a disk.

@@ -27,6 +27,8 @@ type End struct {
 
 // ends follows the ledger. Safe for concurrent use.
 type ends struct {
+	one sync.Mutex // one reads at a time
+
 	mu   sync.Mutex // guards what follows
 	by   map[string]End
 	read int64 // bytes of the generation in force
@@ -49,6 +51,8 @@ func (e *ends) open(o Options) error {
 
 // more reads what the ledger has got since.
 func (e *ends) more(l Ledger) error {
+	e.one.Lock()
+	defer e.one.Unlock()
 	e.mu.Lock()
 	from := e.read
 	e.mu.Unlock()

@@ -18,8 +18,8 @@
 //  5. the archive's copy
 //  6. the ledger's `destroyed`
 //
-// A copy that comes back on an old disk goes the same way again. A release is step 3 alone, its manifest first kept in
-// the state folder.
+// A copy that comes back on an old disk goes the same way again. A release is step 3 alone, by way of tmp/leaving-S, in
+// which the archive is asked once more; its manifest is first kept in the state folder.
 //
 // It does not know what a session is (package evidence does), who may hold or approve (package access does), or
 // where the archive is (package archive does).
@@ -64,6 +64,12 @@ type Archive interface {
 	Remove(ctx context.Context, session string) error
 }
 
+// ErrLater is what an [Archive] wraps when it must be asked again later: no failure.
+var ErrLater = errors.New("later")
+
+// Follow reads what the ledger has got since. Any goroutine.
+func (k *Keeper) Follow() error { return k.ends.more(k.o.Ledger) }
+
 // Ledger is the device ledger as the keeper needs it.
 type Ledger interface {
 	BytesFrom(off int64) ([]byte, error) // of the generation in force
@@ -85,8 +91,11 @@ type Options struct {
 	Disks    func() []Disk
 	Space    func() []Space
 	InUse    func(session string) bool
-	Busy     func() bool // a room that records deletes nothing; nil: never
-	Now      func() (now time.Time, sure bool)
+	// Alone calls do while nobody else works on the folders of sealed sessions: copies, repairs. An error wraps
+	// ErrLater where it cannot now. nil: nobody else ever does.
+	Alone func(do func() error) error
+	Busy  func() bool // a room that records deletes nothing; nil: never
+	Now   func() (now time.Time, sure bool)
 	// Appraisers are who may sign an appraisal; the device's own certificate counts too where the room is alone.
 	// Any goroutine.
 	Appraisers func() []*x509.Certificate
@@ -123,6 +132,9 @@ type Keeper struct {
 func New(o Options) (*Keeper, error) {
 	if o.State == "" || o.Ledger == nil || o.Sessions == nil || o.Disks == nil || o.Space == nil || o.InUse == nil || o.Now == nil || o.Appraisers == nil || o.Gone == nil || o.Kept == nil {
 		return nil, errors.New("keep: BUG: options: State, Ledger, Sessions, Disks, Space, InUse, Now, Appraisers, Gone and Kept must be set")
+	}
+	if o.Alone == nil {
+		o.Alone = func(do func() error) error { return do() }
 	}
 	if o.Busy == nil {
 		o.Busy = func() bool { return false }
@@ -207,7 +219,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 		wait := k.o.Every
 		if k.o.Busy() {
 			wait = busyRetry
-		} else if err := k.Pass(ctx); err != nil && ctx.Err() == nil {
+		} else if err := k.Pass(ctx); errors.Is(err, ErrLater) {
+			wait = busyRetry
+		} else if err != nil && ctx.Err() == nil {
 			k.o.Log.Error("keep: not all was done; it is tried again", "err", err)
 		}
 		select {
@@ -219,7 +233,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// Pass finishes what a cut left, decides anew, and does what may be done. It blocks until done.
+// Pass finishes what a cut left, decides anew, and does what may be done. It blocks until done. An error wraps
+// [ErrLater] where something has to wait for others.
 func (k *Keeper) Pass(ctx context.Context) error {
 	k.work.Lock()
 	defer k.work.Unlock()
@@ -240,6 +255,10 @@ func (k *Keeper) Pass(ctx context.Context) error {
 		case Release:
 			err = k.release(ctx, sessions[i])
 		default:
+			continue
+		}
+		if errors.Is(err, ErrLater) {
+			errs = append(errs, err)
 			continue
 		}
 		if err != nil {

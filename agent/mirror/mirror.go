@@ -165,6 +165,17 @@ func (m *Mirror) Kick() {
 	}
 }
 
+// Without calls do while no pass runs, so that nothing is copied meanwhile. It does not wait: false, and do was not
+// called, while one does.
+func (m *Mirror) Without(do func()) bool {
+	if !m.pass.TryLock() {
+		return false
+	}
+	defer m.pass.Unlock()
+	do()
+	return true
+}
+
 // Report returns what is known of the copies. Does not block.
 func (m *Mirror) Report() Report {
 	m.mu.Lock()

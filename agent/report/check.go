@@ -234,7 +234,8 @@ func (m Numbered) check(c *checker) {
 // checkBody checks the body of the types this version knows.
 func (m Numbered) checkBody() (err error) {
 	switch m.Type {
-	case SessionOpened, SessionPaused, SessionResumed, SessionSealed, SessionRecovered, SessionAmended, SessionNotRecorded, SessionCommanded:
+	case SessionOpened, SessionPaused, SessionResumed, SessionSealed, SessionRecovered, SessionAmended, SessionNotRecorded, SessionCommanded,
+		SessionArchived, SessionKept, SessionHeld, SessionReleased, SessionMoved, SessionDestroyed:
 		_, err = m.Session()
 	case SessionAccessed:
 		_, err = m.Look()
@@ -262,6 +263,9 @@ func (m SessionEvent) check(c *checker) {
 	c.number("media_ms", m.MediaMS, 0, maxNumber)
 	c.exactly("manifest", m.Manifest, 64, hex, true)
 	c.number("copies", int64(m.Copies), 0, 100)
+	c.text("where", m.Where, 0, maxText)
+	c.exactly("receipt", m.Receipt, 64, hex, true)
+	c.chars("keep_until", m.Until, 0, 32, word)
 	each(c, "failed", m.Failed, maxFailed, func(s *string, c *checker) { c.text("", *s, 1, maxName) })
 }
 

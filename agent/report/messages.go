@@ -136,6 +136,12 @@ const (
 	SessionRecovered   = "session.recovered"
 	SessionAmended     = "session.amended"      // facts of a sealed session were completed; the body has them as they are now
 	SessionNotRecorded = "session.not-recorded" // something was lawfully not recorded: Session is the record's id
+	SessionArchived    = "session.archived"     // the archive proved receipt: Where, Receipt
+	SessionKept        = "session.kept"         // how long it is kept has changed: Until
+	SessionHeld        = "session.held"         // a hold on a session, or on Case with Session "case": Command is the hold's id
+	SessionReleased    = "session.released"     // the hold ended
+	SessionMoved       = "session.left"         // its copies here made room, the archive has it
+	SessionDestroyed   = "session.destroyed"    // by the appraisal whose SHA-256 Receipt is
 	SessionCommanded   = "session.commanded"    // a command was carried out; its effect comes as a message of its own
 	SessionAccessed    = "session.accessed"     // somebody looked at one, or a [Grant] changed: its body is a [Look]
 	AlarmRaised        = "alarm.raised"
@@ -155,13 +161,16 @@ type SessionEvent struct {
 	Matter    string    `json:"matter,omitempty"`
 	Officers  []Officer `json:"officers,omitempty"`
 	Who       string    `json:"who,omitempty"`
-	Flags     []string  `json:"flags,omitempty"`    // "secret", "minor", "drill"
-	Kind      string    `json:"kind,omitempty"`     // amended: "details", "attachment", "refused"; not-recorded: "secret", "urgent", "objective", "other"
-	Reason    string    `json:"reason,omitempty"`   // paused, sealed, recovered, not-recorded
-	MediaMS   int64     `json:"media_ms,omitempty"` // media time of the event; sealed, recovered: length
-	Manifest  string    `json:"manifest,omitempty"` // sealed, recovered: SHA-256 of manifest.json, hex
-	Copies    int       `json:"copies,omitempty"`   // sealed, recovered: disks that hold it whole
-	Failed    []string  `json:"failed,omitempty"`   // opened: items of the check before use that failed
+	Flags     []string  `json:"flags,omitempty"`      // "secret", "minor", "drill"
+	Kind      string    `json:"kind,omitempty"`       // amended: "details", "attachment", "refused"; not-recorded: "secret", "urgent", "objective", "other"
+	Reason    string    `json:"reason,omitempty"`     // paused, sealed, recovered, not-recorded
+	MediaMS   int64     `json:"media_ms,omitempty"`   // media time of the event; sealed, recovered: length
+	Manifest  string    `json:"manifest,omitempty"`   // sealed, recovered: SHA-256 of manifest.json, hex
+	Copies    int       `json:"copies,omitempty"`     // sealed, recovered: disks that hold it whole
+	Failed    []string  `json:"failed,omitempty"`     // opened: items of the check before use that failed
+	Where     string    `json:"where,omitempty"`      // archived: the archive
+	Receipt   string    `json:"receipt,omitempty"`    // archived, destroyed: SHA-256 of the receipt, of the appraisal
+	Until     string    `json:"keep_until,omitempty"` // archived, kept: the last day, 2006-01-02, or "permanent"
 }
 
 // Officer is one official of a session.

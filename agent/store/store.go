@@ -88,6 +88,7 @@ type Filter struct {
 	State  State
 	From   time.Time // opened at or after
 	Until  time.Time // opened before
+	Here   bool      // only those that are not gone ([Kept])
 	Text   string    // found in case, matter or an officer's name
 }
 

@@ -40,6 +40,11 @@ func (s *Server) routes() []route {
 		{"GET", "/not-recorded", "list", (*Server).notRecordedList},
 		{"POST", "/not-recorded", "operate", (*Server).notRecorded},
 		{"GET", "/sessions", "list", (*Server).list},
+		{"GET", "/keeping", "keep", (*Server).keeping},
+		{"POST", "/keeping/holds", "hold", (*Server).hold},
+		{"POST", "/keeping/holds/{id}/release", "free", (*Server).free},
+		{"POST", "/keeping/appraisals", "appraise", (*Server).propose},
+		{"POST", "/keeping/appraisals/{id}", "appraise", (*Server).appraise},
 		// For the rest "list" only opens the door: what is done with one session is asked once its
 		// flags are known (see look).
 		{"GET", "/sessions/{id}", "list", (*Server).session},

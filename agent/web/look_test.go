@@ -67,6 +67,7 @@ func looks() []look {
 		}},
 		{"access", "/access?session=20261123T060509Z-0badcafe", "document.querySelectorAll('#grants li, #asked li').length === 3 && !document.getElementById('new').hidden", func(f *fake) { f.roles("operator", "approver", "auditor") }},
 		{"register", "/register", "document.querySelectorAll('#looks tr').length === 3", func(f *fake) { f.roles("operator", "auditor") }},
+		{"keeping", "/keeping", "document.querySelectorAll('#sessions tr').length === 3 && document.querySelectorAll('#holds li').length === 1", func(f *fake) { f.roles("operator", "auditor") }},
 		{"login", "/login", "document.readyState === 'complete'", nil},
 		{"missing", "/nothing", "document.readyState === 'complete'", nil},
 	}
@@ -106,7 +107,7 @@ func TestPagesInEachLanguage(t *testing.T) {
 		t.Run(lang, func(t *testing.T) {
 			t.Parallel()
 			f := measuredFake()
-			url, _ := serve(t, newServer(t, f, func(o *Options) { o.Live, o.Grants = http.NotFoundHandler(), fakeGrants{f} }))
+			url, _ := serve(t, newServer(t, f, func(o *Options) { o.Live, o.Grants, o.Keeping = http.NotFoundHandler(), fakeGrants{f}, fakeKeeping{f} }))
 			ctx := browser(t)
 			run(t, ctx, "axe", chromedp.ActionFunc(func(ctx context.Context) error {
 				_, err := cdpage.AddScriptToEvaluateOnNewDocument(string(axe)).Do(ctx)

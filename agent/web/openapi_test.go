@@ -127,6 +127,9 @@ func TestOpenAPIDescribesTheAnswers(t *testing.T) {
 		{newFake(), "get", "/sessions/{id}/media/{channel}/{n}", one[len("/api/v1"):] + "/media/face/9", "", logged, "404"},
 		{newFake(), "get", "/sessions/{id}/bundle", one[len("/api/v1"):] + "/bundle", "", logged, "404"},
 		{newFake(), "post", "/sessions/{id}/verify", one[len("/api/v1"):] + "/verify", "", logged, "200"},
+		{newFake(), "get", "/keeping", "/keeping", "", logged, "200"},
+		{newFake(), "post", "/keeping/holds", "/keeping/holds", `{"case":"x","reason":"y"}`, logged, "201"},
+		{newFake(), "post", "/keeping/appraisals/{id}", "/keeping/appraisals/zz", `{"give":true}`, logged, "404"},
 		{newFake(), "get", "/access/grants", "/access/grants", "", logged, "200"},
 		{newFake(), "post", "/access/grants", "/access/grants", `{"session":"20261123T060509Z-0badcafe","do":["play"],"purpose":"复核"}`, logged, "201"},
 		{newFake(), "post", "/access/grants/{id}/answer", "/access/grants/1/answer", `{"give":true}`, logged, "200"},
@@ -137,7 +140,7 @@ func TestOpenAPIDescribesTheAnswers(t *testing.T) {
 		{newFake(), "post", "/login", "/login", `{"name":"王某","password":"x"}`, logged, "401"},
 		{newFake(), "get", "/login", "/login", "", logged, "200"},
 	} {
-		w := call(newServer(t, tt.f, withGrants(tt.f)), strings.ToUpper(tt.method), "/api/v1"+tt.url, tt.body, tt.hdr)
+		w := call(newServer(t, tt.f, withKeeping(tt.f), withGrants(tt.f)), strings.ToUpper(tt.method), "/api/v1"+tt.url, tt.body, tt.hdr)
 		ref := d.ref(t, tt.path, tt.method, tt.status)
 		if ref == "" {
 			t.Errorf("%s %s: no schema for %s", tt.method, tt.path, tt.status)

@@ -26,6 +26,7 @@ type page struct {
 	User    User
 	Room    string
 	Sim     bool // there is a control page of the simulation
+	Keeping bool // it is told how sessions are kept
 	Grants  bool // people can ask to look, and there is a register
 	Session string
 	Error   *Error
@@ -79,6 +80,9 @@ func (s *Server) site() (http.Handler, error) {
 	show("GET /sessions", "sessions", "list")
 	show("GET /sessions/{id}", "session", "list")
 	show("GET /sessions/{id}/amend", "amend", "list")
+	if s.o.Keeping != nil {
+		show("GET /keeping", "keeping", "keep")
+	}
 	if s.o.Grants != nil {
 		show("GET /access", "access", "ask")
 		show("GET /register", "register", "register")
@@ -111,7 +115,7 @@ func (s *Server) missing(mux *http.ServeMux, r *http.Request) error {
 
 func (s *Server) show(w http.ResponseWriter, r *http.Request, pages *template.Template, name, action string) {
 	st := s.o.State()
-	p := page{Name: name, Lang: "zh-CN", Room: st.Room, Sim: s.o.Sim != nil, Grants: s.o.Grants != nil, Session: r.PathValue("id")}
+	p := page{Name: name, Lang: "zh-CN", Room: st.Room, Sim: s.o.Sim != nil, Grants: s.o.Grants != nil, Keeping: s.o.Keeping != nil, Session: r.PathValue("id")}
 	if c, err := r.Cookie("lang"); err == nil && c.Value == "en" {
 		p.Lang = "en"
 	}
