@@ -54,6 +54,7 @@ var thirdParty = []struct {
 	{"github.com/goccy/go-yaml", []string{"agent/config", "agent/standard", "provisioning/config", "boards"}, "configuration is read in one place of a program; a profile and a board are YAML files of their own"},
 	{"github.com/alecthomas/kong", []string{"agent", "provisioning", "sim"}, "command lines belong to main"},
 	{"github.com/facebook/time", []string{"agent/clock"}, "chrony's protocol"},
+	{"github.com/xuri/excelize/v2", []string{"provisioning/registry", "provisioning/annual"}, "people keep their lists in spreadsheets, and take the year out as one"},
 	{"golang.org/x/text", []string{"provisioning/registry"}, "spreadsheets in China save CSV in GB 18030"},
 	{"golang.org/x/crypto", []string{"agent/access", "provisioning/users"}, "password hashing"},
 	{"github.com/digitorus/timestamp", []string{"sim/tsa"}, "a time-stamping authority for tests; the product reads and asks for tokens with its own code"},

@@ -1,6 +1,6 @@
 // Package annual puts together what a year was: sessions and hours of each body, what was not recorded and
 // why, looks at recordings, rooms that fail, and the shortfall against the allocation standard 配备标准. It
-// is what annual statistics, assessment and budget are made of, for a page.
+// is what annual statistics, assessment and budget are made of, as a page and as a workbook.
 //
 // It decides and adds up; it reads nothing itself: [Make] is given the catalogue, the registry and the
 // profile. What is a fact of the year (sessions) and what is so now (rooms, officers, sets) stand apart.

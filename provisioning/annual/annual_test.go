@@ -1,10 +1,13 @@
 package annual
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/xuri/excelize/v2"
 
 	"minglu/agent/report"
 	"minglu/agent/standard"
@@ -86,5 +89,26 @@ func TestAYear(t *testing.T) {
 	}
 	if len(r.Months) != 12 || r.Months[0] != "2026-01" || r.Months[11] != "2026-12" {
 		t.Errorf("months %q", r.Months)
+	}
+}
+
+func TestTheWorkbookSaysWhatThePageSays(t *testing.T) {
+	s := source()
+	b, err := Workbook(Make(s), s.Unrecorded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := excelize.OpenReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, x := range []struct{ sheet, cell, want string }{
+		{"单位", "A2", "乙局"}, {"单位", "V2", "3"}, {"单位", "A3", "甲局"}, {"单位", "E3", "3"}, {"单位", "F3", "1.5"}, {"单位", "G3", "2"}, {"单位", "Q2", "听证室"}, {"单位", "A7", "合计"}, {"单位", "V7", "4"},
+		{"逐月", "F1", "2026-03 会话"}, {"逐月", "F3", "3"}, {"未录制", "E2", "涉密：三号案"}, {"未录制", "A2", "2026-12-31 12:00:00"}, {"不合格项", "A2", "mic.snr"}, {"不合格项", "D3", "规定"},
+	} {
+		if got, err := f.GetCellValue(x.sheet, x.cell); err != nil || got != x.want {
+			t.Errorf("%s %s = %q, %v; want %q", x.sheet, x.cell, got, err, x.want)
+		}
 	}
 }

@@ -20,6 +20,7 @@ type Lists interface {
 	View(sheet, text string, offset, limit int) (registry.View, bool)
 	Preview(file []byte) registry.Plan
 	Apply(file []byte, token, who, name string) (registry.Plan, error)
+	Workbook() ([]byte, error)
 	CSV(sheet string) ([]byte, bool, error)
 }
 
@@ -83,14 +84,25 @@ func (c *Console) listsDeliveries(w http.ResponseWriter, _ *http.Request) error 
 	return writeJSON(w, http.StatusOK, map[string]any{"deliveries": c.o.Deliveries()})
 }
 
+// xlsx is the media type of a workbook (ISO/IEC 29500).
+const xlsx = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+// listsExport gives one sheet as CSV, or all of them as a workbook; what there is, or an example.
 func (c *Console) listsExport(w http.ResponseWriter, r *http.Request) error {
 	if c.o.Lists == nil {
 		return errAbsent
 	}
 	q := r.URL.Query()
-	sheet, of := q.Get("sheet"), c.o.Lists.CSV
+	sheet, of, all, name := q.Get("sheet"), c.o.Lists.CSV, c.o.Lists.Workbook, "清单.xlsx"
 	if q.Get("example") == "true" {
-		of = registry.ExampleCSV
+		of, all, name = registry.ExampleCSV, registry.Example, "清单示例.xlsx"
+	}
+	if sheet == "" {
+		b, err := all()
+		if err != nil {
+			return err
+		}
+		return attach(w, xlsx, name, b)
 	}
 	b, ok, err := of(sheet)
 	if err != nil {

@@ -58,7 +58,7 @@ func TestListsOverHTTP(t *testing.T) {
 	if c, s := imp("do=apply&name=a.xlsx&token="+p.Token, string(b), raw, in); c != 200 || o.lists.Data().Rev != 1 || o.lists.Data().Changes[0].Who != "王某" {
 		t.Errorf("with one: %d %s", c, s)
 	}
-	for path, want := range map[string]string{"?example=true&sheet=bodies": "\ufeff单位名称,", "?sheet=officers": "\ufeff姓名,"} {
+	for path, want := range map[string]string{"": "PK", "?example=true": "PK", "?example=true&sheet=bodies": "\ufeff单位名称,", "?sheet=officers": "\ufeff姓名,"} {
 		w := o.call("GET", "/api/v1/lists/export"+path, "", auditor)
 		if w.Code != 200 || !strings.HasPrefix(w.Body.String(), want) || !strings.Contains(w.Header().Get("Content-Disposition"), "attachment") {
 			t.Errorf("export%s: %d %.20s", path, w.Code, w.Body)

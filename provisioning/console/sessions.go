@@ -16,6 +16,7 @@ func (c *Console) sessionRoutes() []route {
 		}},
 		{"GET", "/unrecorded", false, nil, c.unrecorded},
 		{"GET", "/year", false, nil, c.year},
+		{"GET", "/year/export", false, nil, c.yearExport},
 	}
 }
 
@@ -124,4 +125,16 @@ func (c *Console) year(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, rep)
+}
+
+func (c *Console) yearExport(w http.ResponseWriter, r *http.Request) error {
+	rep, list, err := c.report(r)
+	if err != nil {
+		return err
+	}
+	b, err := annual.Workbook(rep, list)
+	if err != nil {
+		return err
+	}
+	return attach(w, xlsx, "统计_"+rep.From.Format(time.DateOnly)+"_"+rep.Until.AddDate(0, 0, -1).Format(time.DateOnly)+".xlsx", b)
 }

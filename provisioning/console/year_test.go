@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"github.com/xuri/excelize/v2"
 
 	"minglu/agent/report"
 )
@@ -50,7 +52,7 @@ func (o *office) county(t *testing.T) {
 }
 
 // TestTheManagersYear: sessions, hours, what was not recorded and why, looks, failing items and the shortfall of
-// each body against the allocation standard stand on one page, and lead to the sessions.
+// each body against the allocation standard stand on one page, the same as a workbook, and lead to the sessions.
 func TestTheManagersYear(t *testing.T) {
 	o := open(t, true)
 	o.county(t)
@@ -80,6 +82,15 @@ func TestTheManagersYear(t *testing.T) {
 	act(t, ctx, "to the sessions of a body", click("[data-body='"+a.USCC+"'] td:nth-child(2) a"), truth("location.pathname === '/sessions'"), shows("#fit", "共 4 次"), truth("document.querySelectorAll('#sessions tbody tr').length === 4"),
 		shows("#sessions tbody", "1:30:00"), shows("#sessions tbody", "询问当事人"))
 	act(t, ctx, "English", click("#lang"), shows("h1", "Sessions"), chromedp.Navigate(o.url+"/year"), shows("[data-body='"+a.USCC+"'] .chip", "5 short"), click("#lang"), shows("h1", "年度统计"))
+	w := o.call("GET", "/api/v1/year/export", "", "Cookie: office="+o.token)
+	f, err := excelize.OpenReader(bytes.NewReader(w.Body.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if v, err := f.GetCellValue("单位", "V2"); err != nil || v != "5" {
+		t.Errorf("the workbook says %q sets short, %v", v, err)
+	}
 }
 
 // TestSessionsOfAllRooms: by case, officer, room, body and day.

@@ -20,7 +20,7 @@ func (e *MistakesError) Error() string {
 	return fmt.Sprintf("registry: %d mistakes: %s", e.Plan.Wrong, e.Plan.Mistakes[0].En)
 }
 
-// Preview says what a file (CSV of one sheet) would do. It changes nothing.
+// Preview says what a file (XLSX, or CSV of one sheet) would do. It changes nothing.
 func (r *Registry) Preview(file []byte) Plan {
 	_, p := r.planFile(r.Data(), file)
 	return p

@@ -37,7 +37,7 @@ func read(file []byte) ([]grid, error) {
 	case len(file) > MaxFile:
 		return nil, wrong("文件超过 %d MB，请分成几个文件", "the file has more than %d MB: divide it", MaxFile>>20)
 	case bytes.HasPrefix(file, zipMagic):
-		return nil, wrong("本版本只读 CSV，请将工作表另存为 CSV", "this version reads CSV only: save the sheet as CSV")
+		return readWorkbook(file)
 	case bytes.HasPrefix(file, []byte{0xd0, 0xcf, 0x11, 0xe0}):
 		return nil, wrong("这是旧的 .xls 文件或加密的工作簿，请另存为 .xlsx", "this is an old .xls file or an encrypted workbook: save it as .xlsx")
 	}

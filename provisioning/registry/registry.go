@@ -1,8 +1,8 @@
 // Package registry keeps what the office knows of people and work: bodies 单位, rooms, officers, the list of
-// what must be recorded 音像记录事项清单, bookings and cases. People bring it as CSV, and take it out
+// what must be recorded 音像记录事项清单, bookings and cases. People bring it as XLSX or CSV, and take it out
 // the same way; each room gets the part that concerns it.
 //
-// It guarantees: an import is all or nothing, and is on the disk when
+// It guarantees: an import is all or nothing, over all sheets of a workbook, and is on the disk when
 // [Registry.Apply] returns; each mistake in a file is named by sheet, row, column and key, in both
 // languages; what a preview showed is what is done, or nothing ([ErrChanged]); a version of a matter that
 // was given out never changes, so that a session recorded under it can be read for ever. Files are

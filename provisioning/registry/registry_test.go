@@ -109,7 +109,7 @@ func TestMistakesAreNamedByRow(t *testing.T) {
 		{"a quotation mark", row("\"甲,1,A,,,"), "引号", "quotation mark"},
 		{"neither UTF-8 nor GB 18030", "\xff\xff\xff", "GB 18030", "GB 18030"},
 		{"an old workbook", "\xd0\xcf\x11\xe0....", ".xls", ".xlsx"},
-		{"a workbook", "PK\x03\x04....", "另存为 CSV", "save the sheet as CSV"},
+		{"half a workbook", "PK\x03\x04....", "不能作为 XLSX 打开", "cannot be opened"},
 	} {
 		r := filled(t)
 		before := r.Data()
@@ -240,6 +240,11 @@ func TestADamagedRegistryIsNotSetAside(t *testing.T) {
 }
 
 func FuzzPreview(f *testing.F) {
+	b, err := Example()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
 	f.Add([]byte("姓名,证号,单位代码\n甲,1," + exampleA + "\n"))
 	r, err := Open(Options{Path: filepath.Join(f.TempDir(), "r.json"), Now: time.Now, Zone: time.UTC})
 	if err != nil {

@@ -12,7 +12,6 @@ const rows = steady(async () => {
   const v = await ask(`/lists/view/${wanted}?limit=${page}&offset=${offset}&q=` + encodeURIComponent(form.elements.q.value));
   if (wanted !== sheet()) return rows();
   $("csv").href = "/api/v1/lists/export?sheet=" + wanted;
-  $("example").href = "/api/v1/lists/export?example=true&sheet=" + wanted;
   document.querySelector("#rows thead").replaceChildren(el("tr", {}, ...v.heads.map((h) => el("th", { scope: "col", title: h.note || null }, english ? h.en : h.zh))));
   document.querySelector("#rows tbody").replaceChildren(...v.rows.map((r) => el("tr", {}, ...r.map((c) => el("td", {}, c)))));
   put($("fit"), v.fit > page ? t(`共 ${v.fit} 行，第 ${offset + 1} 至 ${offset + v.rows.length} 行`, `${v.fit} rows, ${offset + 1} to ${offset + v.rows.length}`) : t(`共 ${v.fit} 行`, `${v.fit} rows`));

@@ -46,6 +46,7 @@ const show = steady(async () => {
   if (!form.checkValidity()) return;
   const w = `from=${form.elements.from.value}&until=${form.elements.until.value}`;
   history.replaceState(null, "", "/year?" + w);
+  $("xlsx").href = "/api/v1/year/export?" + w;
   const [y, u] = await Promise.all([ask("/year?" + w), ask("/unrecorded?" + w)]).catch((e) => {
     put($("toast"), e.message);
     $("toast").hidden = false;
