@@ -133,19 +133,39 @@ func TestForgottenStopAndPowerCut(t *testing.T) {
 	if !slow(t) {
 		return
 	}
-	p := panels()[0]
-	f := pickingFake()
-	url, stop := serve(t, newServer(t, f))
+	for _, p := range panels() {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			f := pickingFake()
+			url, _ := serve(t, newServer(t, f))
+			ctx := browser(t)
+			run(t, ctx, "open", p.open(url), p.tap("#start"), state("recording"))
+			f.now("recording", f.change(func(r *Running) { r.Question, r.LimitMS, r.Near = "empty", 2700e3, true }), "mark", "pause", "stop", "details")
+			run(t, ctx, "the room asks", truth(shownID+"('question')"), truth(shownID+"('limit') && document.getElementById('limit').className.includes('hot')"), shot("story-forgotten-"+p.name+"-"+p.lang), p.tap("#q-yes"))
+			did(t, f, "it is to end", "reply panel true")
+			f.now("recording", func(s *State) {
+				s.Session = &Running{ID: "C", State: "recording", Opened: opened.Format(time.RFC3339), Trigger: "power", Continues: "S", Details: Details{Case: "12"}}
+			}, "mark", "pause", "stop", "details")
+			word := map[string]string{"zh": "断电后接续", "en": "continued after power loss"}[p.lang]
+			run(t, ctx, "the page that was open shows it by itself", truth(shownID+"('goeson') && document.getElementById('goeson').textContent.includes('"+word+"')"))
+			run(t, ctx, "so does a page after the restart", chromedp.Navigate(url), state("recording"), truth(shownID+"('goeson') && document.getElementById('goeson').textContent.includes('"+word+"')"), shot("story-power-"+p.name+"-"+p.lang))
+		})
+	}
+}
+
+// TestSupervisorsPrompt: a supervisor who logged in says something; nobody else has the field.
+func TestSupervisorsPrompt(t *testing.T) {
+	if !slow(t) {
+		return
+	}
+	f := newFake()
+	f.roles("operator", "supervisor")
+	url, _ := serve(t, newServer(t, f))
 	ctx := browser(t)
-	run(t, ctx, "open", p.open(url), p.tap("#start"), state("recording"))
-	f.now("recording", f.change(func(r *Running) { r.Question, r.LimitMS, r.Near = "empty", 2700e3, true }), "mark", "pause", "stop", "details")
-	run(t, ctx, "the room asks", truth(shownID+"('question')"), truth(shownID+"('limit') && document.getElementById('limit').className.includes('hot')"), shot("story-forgotten-panel-zh"), p.tap("#q-yes"))
-	did(t, f, "it is to end", "reply panel true")
-	_ = stop
-	f.now("recording", func(s *State) {
-		s.Session = &Running{ID: "C", State: "recording", Opened: opened.Format(time.RFC3339), Trigger: "power", Continues: "S", Details: Details{Case: "12"}}
-	}, "mark", "pause", "stop", "details")
-	run(t, ctx, "the page after the restart", chromedp.Navigate(url), state("recording"), truth(shownID+"('goeson') && document.getElementById('goeson').textContent.includes('断电后接续')"), shot("story-power-panel-zh"))
+	run(t, ctx, "without a login there is no field", chromedp.EmulateViewport(1024, 600), chromedp.Navigate(url), enabled("start"), truth("!document.getElementById('tell')"), chromedp.Click("#start"), state("recording"))
+	run(t, ctx, "log in and say it", chromedp.Navigate(url+"/login"), chromedp.SendKeys("[name=name]", "王某"), chromedp.SendKeys("[name=password]", "correct horse"+kb.Enter), truth("location.pathname === '/'"),
+		state("recording"), chromedp.SendKeys("#tell input", "请出示证件"+kb.Enter), truth("document.querySelector('#tell input').value === ''"), truth(shownID+"('prompts') && document.getElementById('prompts').textContent.includes('请出示证件')"), shot("story-supervisor-zh"))
+	did(t, f, "said", "prompt 王某 请出示证件")
 }
 
 // TestNotRecorded: the reason is entered by touch, and not without who says so.

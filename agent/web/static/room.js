@@ -260,6 +260,12 @@ $("mark").addEventListener("click", async () => {
 });
 $("marktext").addEventListener("keydown", (e) => { if (e.key === "Enter" && !e.isComposing) $("mark").click(); });
 
+$("tell")?.addEventListener("submit", async (e) => {
+  e.preventDefault();
+  const text = $("tell").elements.text;
+  if (text.value.trim() && (await command("/session/prompt", { text: text.value.trim() }, t("已提示", "Said")))) text.value = "";
+});
+
 $("pause").addEventListener("click", () => {
   $("whytext").value = "";
   $("why").returnValue = "";
