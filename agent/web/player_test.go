@@ -11,16 +11,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
 
 // film makes segment n of fragmented H.264 and AAC, 4 s long in fragments of half a second, whose
 // media time runs on from start.
-func film(t *testing.T, start float64) ([]byte, Segment) {
+func film(t *testing.T, start float64) ([]byte, Segment) { return filmOf(t, start, 4) }
+
+func filmOf(t *testing.T, start float64, seconds int) ([]byte, Segment) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "film.mp4")
-	args := []string{"-v", "error", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=24:d=4", "-f", "lavfi", "-i", "sine=d=4",
+	args := []string{"-v", "error", "-f", "lavfi", "-i", fmt.Sprintf("testsrc2=s=320x180:r=24:d=%d", seconds), "-f", "lavfi", "-i", fmt.Sprintf("sine=d=%d", seconds),
 		"-c:v", "libx264", "-profile:v", "high", "-preset", "ultrafast", "-g", "48", "-video_track_timescale", "90000", "-c:a", "aac", "-ac", "1", "-ar", "48000",
 		"-movflags", "+empty_moov+default_base_moof", "-frag_duration", "500000", "-use_editlist", "0", "-f", "mp4", out}
 	if b, err := exec.Command("ffmpeg", args...).CombinedOutput(); err != nil {
@@ -30,7 +33,7 @@ func film(t *testing.T, start float64) ([]byte, Segment) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Segment{Start: int64(start * 1e6), Duration: 4e6, Size: int64(len(b)), Wall: opened.Format(time.RFC3339), Codecs: []string{"avc1.640014", "mp4a.40.2"}}
+	s := Segment{Start: int64(start * 1e6), Duration: int64(seconds) * 1e6, Size: int64(len(b)), Wall: opened.Format(time.RFC3339), Codecs: []string{"avc1.640014", "mp4a.40.2"}}
 	at := s.Start
 	for off := int64(0); off < s.Size; {
 		size := int64(binary.BigEndian.Uint32(b[off:]))
@@ -111,4 +114,44 @@ func TestPlayer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join("..", "..", "out", "screenshots", "player-1024x600-zh-light.png"), png, 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestPlayerInStep: two channels with pictures stay within a frame (1/24 s) of each other after a seek and
+// while they play, and a frame step goes exactly one picture, by key too.
+func TestPlayerInStep(t *testing.T) {
+	if !slow(t) {
+		return
+	}
+	f := &filmed{fake: newFake()}
+	f.store[0].Channels[1].Kind, f.store[0].Marks = "camera", nil
+	b, s := filmOf(t, 0, 30)
+	s.Fragments[0].From += 6000 // as above
+	s.N, s.File, f.bytes[0] = 1, "face-00001.mp4", b
+	f.segments = []Segment{s}
+	f.store[0].DurationUS, f.store[0].Spans = 30e6, nil
+	url, _ := serve(t, newServer(t, f.fake, func(o *Options) { o.Store = f }))
+	ctx := browser(t)
+	const videos = "[...document.querySelectorAll('video')]"
+	const measure = `(async () => {
+		const v = ` + videos + `, off = [], end = performance.now() + 8000;
+		while (performance.now() < end) { await new Promise(requestAnimationFrame); off.push(Math.abs(v[0].currentTime - v[1].currentTime)); }
+		off.sort((a, b) => a - b);
+		return [off[Math.floor(off.length / 2)], off[Math.floor(off.length * 0.99)], Math.abs(v[0].currentTime - v[1].currentTime)];
+	})()`
+	run(t, ctx, "open", chromedp.EmulateViewport(1024, 600, chromedp.EmulateTouch), chromedp.Navigate(url+"/login"), chromedp.SendKeys("[name=name]", "王某"), chromedp.SendKeys("[name=password]", "correct horse"+kb.Enter),
+		truth("location.pathname === '/'"), chromedp.Navigate(url+one[len("/api/v1"):]), enabled("play"), truth(videos+".length === 2 && "+videos+".every(v => v.readyState >= 2)"))
+	run(t, ctx, "after a seek", chromedp.KeyEvent("2"), truth(videos+".every(v => !v.seeking && Math.abs(v.currentTime - 6) < 1 / 24)"))
+	on := chromedp.Tasks{chromedp.KeyEvent("."), truth(videos + ".every(v => !v.seeking && v.readyState >= 2)")}
+	run(t, ctx, "a picture on", on, truth(videos+".every(v => v.currentTime > 6 && v.currentTime < 6.1)"), chromedp.Evaluate("window.was = "+videos+"[0].currentTime", nil))
+	run(t, ctx, "two more", on, on, truth(videos+".every(v => !v.seeking && Math.abs(v.currentTime - was - 2 / 24) < 0.004)"))
+	run(t, ctx, "one back by touch", touch("#frameback", 60*time.Millisecond), truth(videos+".every(v => !v.seeking && Math.abs(v.currentTime - was - 1 / 24) < 0.004)"))
+	run(t, ctx, "faster and as before", chromedp.Evaluate("document.activeElement.blur()", nil), chromedp.KeyEvent(">"), truth("document.getElementById('speed').value === '1.5'"), chromedp.KeyEvent("<"), truth("document.getElementById('speed').value === '1'"))
+	run(t, ctx, "play", chromedp.KeyEvent("k"), truth(videos+".every(v => !v.paused && v.currentTime > 7.5)"))
+	var off []float64
+	run(t, ctx, "measure", chromedp.Evaluate(measure, &off, chromedp.EvalAsValue, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	t.Logf("channels apart while playing: median %.1f ms, p99 %.1f ms, at the end %.1f ms", off[0]*1e3, off[1]*1e3, off[2]*1e3)
+	if off[0] > 1.0/24 || off[2] > 1.0/24 {
+		t.Errorf("channels apart by median %.3f s, at the end %.3f s: more than a frame", off[0], off[2])
+	}
+	run(t, ctx, "pause", chromedp.KeyEvent("k"), truth(videos+".every(v => v.paused && !v.seeking) && "+videos+".every((v, i, all) => Math.abs(v.currentTime - all[0].currentTime) < 1 / 24)"))
 }

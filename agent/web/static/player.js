@@ -9,7 +9,10 @@ const LEAD = 12e6; // a seek fetches from here before it, so that a keyframe is 
 const CHUNK = 4 << 20; // bytes fetched at once
 const NEAR = 1e5; // a part that begins this soon is there: channels do not begin at the same µs
 const TOGETHER = 2e6; // the head stands first where all channels have begun, if that is so soon
-const DRIFT = 0.25; // s a channel may be off the common time before it is set right
+const DRIFT = 0.25; // s a channel may be off the common time before it jumps there
+const NUDGE = 0.12; // a channel that is less off runs faster or slower by at most this part, until it is in step
+const STEP = 0.008; // s that are in step: a fifth of a frame at 25 a second
+const FRAME = 40e3; // µs a frame step goes where no frame is known
 
 /** The type for MSE. Browsers know Opus by its WebM name in small letters. */
 const mime = (codecs) => (codecs.some((c) => /^(avc|hvc|hev)/.test(c)) ? "video" : "audio") + `/mp4; codecs="${codecs.map((c) => (c === "Opus" ? "opus" : c)).join(", ")}"`;
@@ -38,6 +41,51 @@ function hide(buffer, id) {
   return buffer;
 }
 
+/** The track of pictures of an init: its id, timescale and default duration; null without one. */
+function pictures(buffer) {
+  const d = new DataView(buffer);
+  const inside = (b, type) => (b ? [...boxes(d, b.at + 8, b.end)].filter((c) => c.type === type) : []);
+  const moov = [...boxes(d, 0, d.byteLength)].find((b) => b.type === "moov");
+  for (const trak of inside(moov, "trak")) {
+    const mdia = inside(trak, "mdia")[0];
+    const hdlr = inside(mdia, "hdlr")[0], mdhd = inside(mdia, "mdhd")[0], tkhd = inside(trak, "tkhd")[0];
+    if (!hdlr || !mdhd || !tkhd || d.getUint32(hdlr.at + 16) !== 0x76696465) continue; // "vide"
+    const id = d.getUint32(tkhd.at + (d.getUint8(tkhd.at + 8) ? 28 : 20));
+    const trex = inside(inside(moov, "mvex")[0], "trex").find((x) => d.getUint32(x.at + 12) === id);
+    return { id, scale: d.getUint32(mdhd.at + (d.getUint8(mdhd.at + 8) ? 28 : 20)), long: trex ? d.getUint32(trex.at + 20) : 0 };
+  }
+  return null;
+}
+
+/** When each picture of the fragments in buffer is shown, µs (ISO 14496-12 8.8.7, 8.8.8, 8.8.12). */
+function* shownAt(buffer, track) {
+  const d = new DataView(buffer);
+  for (const moof of boxes(d, 0, d.byteLength)) {
+    if (moof.type !== "moof") continue;
+    for (const traf of boxes(d, moof.at + 8, moof.end)) {
+      if (traf.type !== "traf") continue;
+      let at = 0, long = track.long, mine = false;
+      for (const b of boxes(d, traf.at + 8, traf.end)) {
+        const flags = d.getUint32(b.at + 8) & 0xffffff;
+        if (b.type === "tfhd") {
+          mine = d.getUint32(b.at + 12) === track.id;
+          if (flags & 8) long = d.getUint32(b.at + 16 + (flags & 1 ? 8 : 0) + (flags & 2 ? 4 : 0));
+        } else if (b.type === "tfdt") {
+          at = d.getUint8(b.at + 8) ? Number(d.getBigUint64(b.at + 12)) : d.getUint32(b.at + 12);
+        } else if (b.type === "trun" && mine) {
+          let p = b.at + 16 + (flags & 1 ? 4 : 0) + (flags & 4 ? 4 : 0);
+          const wide = 4 * [0x100, 0x200, 0x400, 0x800].filter((f) => flags & f).length;
+          for (let n = d.getUint32(b.at + 12); n > 0 && p + wide <= b.end; n--, p += wide) {
+            const late = flags & 0x800 ? d.getInt32(p + wide - 4) : 0;
+            yield Math.round(((at + late) * 1e6) / track.scale);
+            at += flags & 0x100 ? d.getUint32(p) : long;
+          }
+        }
+      }
+    }
+  }
+}
+
 /** Parts of one channel to be shown at a time. */
 class Channel {
   constructor(media, changed) {
@@ -56,6 +104,7 @@ class Channel {
     this.next = 0; // index of the part to fetch
     this.seg = null; // whose init is in the buffer
     this.generation = 0; // of the fetching: a seek makes the old one void
+    this.frames = new Set(); // when pictures are shown, µs, near the head
     if (this.usable) this.attach();
   }
 
@@ -153,12 +202,15 @@ class Channel {
             if (!this.playable(first.seg.codecs)) { this.usable = false; return; }
             await this.turn(() => this.buffer.changeType(this.type));
           }
-          await this.append(await this.bytes(first.seg, first.seg.init.off, first.seg.init.len), generation);
+          const init = await this.bytes(first.seg, first.seg.init.off, first.seg.init.len);
+          this.track = this.video ? pictures(init) : null;
+          await this.append(init, generation);
           if (generation !== this.generation) return; // the init may not have gone in
           this.seg = first.seg;
         }
         const bytes = await this.bytes(first.seg, first.off, this.parts[last].off + this.parts[last].len - first.off);
         if (generation !== this.generation) return;
+        if (this.track) for (const at of shownAt(bytes, this.track)) this.frames.add(at);
         await this.append(bytes, generation);
         this.next = last + 1;
         await this.forget();
@@ -193,7 +245,15 @@ class Channel {
   /** Appends in order, never two at once. */
   append(bytes, generation) { return this.turn(() => generation === this.generation && this.buffer.appendBuffer(bytes)); }
 
+  /** When the picture after (or before) the one shown at time at is shown; undefined where none is known. */
+  frame(at, back) {
+    const all = [...this.frames].sort((a, b) => a - b);
+    const now = all.findLastIndex((f) => f <= at);
+    return all[now + (back ? -1 : 1)];
+  }
+
   forget() {
+    for (const f of this.frames) if (Math.abs(f - this.at) > AHEAD + BEHIND) this.frames.delete(f);
     const to = seconds(this.at - BEHIND);
     const b = this.player.buffered;
     if (!b.length || b.start(0) >= to - 10) return Promise.resolve();
@@ -229,9 +289,11 @@ class Channel {
     if (this.buffer && this.filling !== this.generation && !this.buffered(at) && (this.next >= this.parts.length || this.parts[this.next].from > at || this.parts[this.next].to < at - LEAD)) this.seek(at);
     else this.fill(this.generation);
     if (!this.buffered(at) || p.readyState < 2) return false;
-    p.playbackRate = rate;
     const place = this.place(at);
-    if (Math.abs(p.currentTime - place) > (playing ? DRIFT * rate : 0.02) && !p.seeking) p.currentTime = place;
+    const behind = place - p.currentTime;
+    if (Math.abs(behind) > (playing ? DRIFT * rate : 0.02) && !p.seeking) p.currentTime = place;
+    const nudge = playing && Math.abs(behind) > STEP ? Math.max(-NUDGE, Math.min(NUDGE, behind / rate)) : 0;
+    if (Math.abs(p.playbackRate - rate * (1 + nudge)) > 0.004) p.playbackRate = rate * (1 + nudge);
     if (playing && p.paused) p.play().catch(() => {});
     if (!playing && !p.paused) p.pause();
     return true;
@@ -262,6 +324,20 @@ export class Player {
   }
 
   speed(rate) { this.rate = rate; }
+
+  /** On to the next picture, or back to the one before, of the first channel that shows one here; stops playing. */
+  frame(back) {
+    if (this.playing) this.toggle();
+    const lead = this.channels.find((c) => c.usable && c.video && c.covers(this.at));
+    const to = lead?.frame(this.at, back);
+    this.seek(to === undefined ? this.at + (back ? -FRAME : FRAME) : to + 1e3); // within the picture, not on its edge
+  }
+
+  mute() {
+    this.muted = !this.muted;
+    for (const c of this.channels) c.player.muted = this.muted;
+    this.shown();
+  }
 
   seek(at) {
     this.at = Math.max(0, Math.min(at, this.end));

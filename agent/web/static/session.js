@@ -31,7 +31,7 @@ async function open() {
   const before = Math.round(session.preroll_us / 1e6);
   put($("zero"), before > 0 ? t(`0:00:00 是录像开头：含触发前预录 ${before} 秒。`, `0:00:00 is where the recording begins, ${before} s before the trigger (pre-roll).`) : t("0:00:00 是录像开头。", "0:00:00 is where the recording begins."));
   $("seek").max = all / 1e6;
-  for (const b of ["seek", "play", "back10", "on10"]) $(b).disabled = player.end <= 0;
+  for (const b of ["seek", "play", "back10", "on10", "frameback", "frameon", "mute"]) $(b).disabled = player.end <= 0;
   shown();
 }
 
@@ -82,6 +82,7 @@ function files(media) {
 function shown() {
   const all = session.duration_us;
   put($("play"), player.playing ? t("暂停播放", "Pause") : t("播放", "Play"));
+  $("mute").setAttribute("aria-pressed", String(!!player.muted));
   put($("at"), `${span(player.at / 1000)} / ${span(all / 1000)}`);
   const wall = player.wall();
   put($("wall"), wall ? when(wall) : "");
@@ -159,14 +160,31 @@ $("verify").addEventListener("click", verify);
 $("play").addEventListener("click", () => player.toggle());
 $("back10").addEventListener("click", () => player.seek(player.at - 10e6));
 $("on10").addEventListener("click", () => player.seek(player.at + 10e6));
+$("frameback").addEventListener("click", () => player.frame(true));
+$("frameon").addEventListener("click", () => player.frame(false));
+$("mute").addEventListener("click", () => player.mute());
 $("speed").addEventListener("change", (e) => player.speed(Number(e.target.value)));
 $("seek").addEventListener("input", (e) => player.seek(Number(e.target.value) * 1e6));
+
+/** One step faster or slower. */
+function speed(by) {
+  const e = $("speed");
+  e.selectedIndex = Math.max(0, Math.min(e.options.length - 1, e.selectedIndex + by));
+  player.speed(Number(e.value));
+}
+
+// As in common players: space, k; arrows 5 s, j and l 10 s; , and . a picture; < and > speed; 0 to 9 tenths; m sound.
+const keys = {
+  " ": () => player.toggle(), k: () => player.toggle(), m: () => player.mute(), ",": () => player.frame(true), ".": () => player.frame(false),
+  ArrowLeft: () => player.seek(player.at - 5e6), ArrowRight: () => player.seek(player.at + 5e6), j: () => player.seek(player.at - 10e6), l: () => player.seek(player.at + 10e6),
+  Home: () => player.seek(0), End: () => player.seek(player.end), "<": () => speed(-1), ">": () => speed(1),
+};
 document.addEventListener("keydown", (e) => {
-  if (!player || e.target.closest("input, select, button, a") || e.ctrlKey || e.metaKey || e.altKey) return;
-  const at = { ArrowLeft: -5e6, ArrowRight: 5e6, j: -10e6, l: 10e6 }[e.key];
-  if (e.key === " " || e.key === "k") player.toggle();
-  else if (at) player.seek(player.at + at);
-  else return;
+  if (!player || player.end <= 0 || e.target.closest("input, select, textarea, dialog") || e.ctrlKey || e.metaKey || e.altKey) return;
+  if (e.target.closest("button, a") && [" ", "Enter"].includes(e.key)) return; // what has the focus is pressed
+  const act = /^[0-9]$/.test(e.key) ? () => player.seek((player.end * Number(e.key)) / 10) : keys[e.key];
+  if (!act) return;
+  act();
   e.preventDefault();
 });
 
