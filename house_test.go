@@ -63,6 +63,7 @@ var thirdParty = []struct {
 	{"golang.org/x/sync", []string{"agent", "agent/capture", "provisioning", "provisioning/witness"}, "errgroup, where something is started and awaited"},
 	{"periph.io/x/conn/v3", []string{"agent", "drivers/gpioline", "drivers/input", "drivers/lamp", "drivers/i2cbus", "drivers/climate", "drivers/tmp117", "drivers/rtc", "drivers/power", "drivers/buzzer"}, "pins, buses and units that other people's drivers speak too"},
 	{"golang.org/x/net", []string{"agent/archive"}, "a WebDAV server for tests"},
+	{"github.com/skip2/go-qrcode", []string{"agent/web"}, "the digest on the session sheet as a QR code"},
 	{"github.com/prometheus/client_golang", []string{"agent/web"}, "/metrics in the text format collectors read"},
 }
 

@@ -242,7 +242,7 @@ func (a *agent) openWeb() (err error) {
 	if err != nil {
 		return err
 	}
-	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Amends: webAmends{a}, Unrec: webUnrecorded{a}, Grants: webGrants{gate, a.sessions()}, Keeping: webKeeping{a}, Log: a.log,
+	o := web.Options{Listen: a.cfg.Web.Listen, State: a.snapshot, Room: roomCommands{a}, Store: a.sessions(), Access: webAccess{gate}, Amends: webAmends{a}, Unrec: webUnrecorded{a}, Grants: webGrants{gate, a.sessions()}, Hearings: a.sessions(), Keeping: webKeeping{a}, Log: a.log,
 		Health: a.reportHealth, Compliance: a.reportCompliance, Live: a.live.Handler("/whep/"), WatchIdle: a.cfg.Live.Idle, Writes: a.layer.Stats}
 	if a.uplink != nil {
 		o.Outbox = func() int64 { return int64(a.uplink.Status().Waiting) }

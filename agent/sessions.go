@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,7 +75,8 @@ func (s *sessions) Get(ctx context.Context, id string) (web.Session, error) {
 		return web.Session{}, err
 	}
 	w := s.convert(row)
-	if m := s.manifest(id); m != nil {
+	if m, sum := s.sealedManifest(id); m != nil {
+		w.Manifest = sum
 		for _, b := range m.Breaks {
 			w.Breaks = append(w.Breaks, web.Break{From: b.From, To: b.To, Reason: b.Reason, Who: b.Who})
 		}
@@ -141,17 +144,44 @@ func (s *sessions) folders(id string) []string {
 	return dirs
 }
 
+// Hearing gives the sessions of one interview or hearing, in order of time.
+func (s *sessions) Hearing(ctx context.Context, id string) ([]web.Session, error) {
+	parts, err := s.store.Hearing(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, web.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []web.Session
+	for _, p := range parts {
+		w, err := s.Get(ctx, p.ID)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, w)
+	}
+	return all, nil
+}
+
 func (s *sessions) manifest(id string) *evidence.Manifest {
+	m, _ := s.sealedManifest(id)
+	return m
+}
+
+// sealedManifest is the manifest with the digest of its file, nil if there is none.
+func (s *sessions) sealedManifest(id string) (m *evidence.Manifest, sha256hex string) {
 	for _, dir := range s.folders(id) {
 		b, err := readAtMost(filepath.Join(dir, "manifest.json"), evidence.MaxJSON)
 		if err != nil {
 			continue
 		}
 		if m, err := evidence.ParseManifest(b); err == nil {
-			return m
+			sum := sha256.Sum256(b)
+			return m, hex.EncodeToString(sum[:])
 		}
 	}
-	return nil
+	return nil, ""
 }
 
 func readAtMost(name string, limit int64) ([]byte, error) {

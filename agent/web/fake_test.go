@@ -63,6 +63,7 @@ func fakeSession(id string, checked bool) Session {
 	s := Session{ID: id, State: "sealed", Room: "询问室三", Device: "room-3", Opened: opened.Format(time.RFC3339), Closed: opened.Add(time.Hour).Format(time.RFC3339),
 		DurationUS: 3600e6, PrerollUS: 10e6, Trigger: "button", Reason: "button", Case: "并市监罚〔2026〕12号", Matter: "询问", Officers: []Officer{{"王某", "001"}, {"李某", "002"}},
 		Channels: []SessionMedia{{"face", "camera", []string{"avc1.64001f", "mp4a.40.2"}, 2}, {"room", "camera", []string{"hvc1.1.6.L93.90"}, 2}},
+		Manifest: strings.Repeat("0123456789abcdef", 4),
 		Marks:    []Mark{{At: 600e6, Text: "告知权利", Who: "王某"}}, SizeBytes: 3.6e9, Disks: []string{"A", "B"}}
 	if checked {
 		s.Checked = &Checked{opened.Add(2 * time.Hour).Format(time.RFC3339), 3, 1}

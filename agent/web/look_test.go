@@ -68,6 +68,7 @@ func looks() []look {
 		{"access", "/access?session=20261123T060509Z-0badcafe", "document.querySelectorAll('#grants li, #asked li').length === 3 && !document.getElementById('new').hidden", func(f *fake) { f.roles("operator", "approver", "auditor") }},
 		{"register", "/register", "document.querySelectorAll('#looks tr').length === 3", func(f *fake) { f.roles("operator", "auditor") }},
 		{"keeping", "/keeping", "document.querySelectorAll('#sessions tr').length === 3 && document.querySelectorAll('#holds li').length === 1", func(f *fake) { f.roles("operator", "auditor") }},
+		{"sheet", "/sessions/20261123T060509Z-0badcafe/sheet", "document.querySelectorAll('.qr').length === 1", nil},
 		{"login", "/login", "document.readyState === 'complete'", nil},
 		{"missing", "/nothing", "document.readyState === 'complete'", nil},
 	}

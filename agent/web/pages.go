@@ -79,6 +79,11 @@ func (s *Server) site() (http.Handler, error) {
 	show("GET /compliance", "compliance", "state")
 	show("GET /sessions", "sessions", "list")
 	show("GET /sessions/{id}", "session", "list")
+	mux.HandleFunc("GET /sessions/{id}/sheet", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.sheetPage(w, r, pages); err != nil {
+			s.showError(w, r, pages, err)
+		}
+	})
 	show("GET /sessions/{id}/amend", "amend", "list")
 	if s.o.Keeping != nil {
 		show("GET /keeping", "keeping", "keep")
@@ -114,26 +119,41 @@ func (s *Server) missing(mux *http.ServeMux, r *http.Request) error {
 }
 
 func (s *Server) show(w http.ResponseWriter, r *http.Request, pages *template.Template, name, action string) {
-	st := s.o.State()
-	p := page{Name: name, Lang: "zh-CN", Room: st.Room, Sim: s.o.Sim != nil, Grants: s.o.Grants != nil, Keeping: s.o.Keeping != nil, Session: r.PathValue("id")}
+	if name == "missing" {
+		s.showError(w, r, pages, ErrNotFound)
+		return
+	}
+	if action != "" {
+		if _, err := s.o.Access.Enter(r.Context(), request(r, action)); err != nil {
+			s.showError(w, r, pages, err)
+			return
+		}
+	}
+	s.execute(w, r, pages, http.StatusOK, s.page(r, name))
+}
+
+// page is what every template sees.
+func (s *Server) page(r *http.Request, name string) page {
+	p := page{Name: name, Lang: "zh-CN", Room: s.o.State().Room, Sim: s.o.Sim != nil, Grants: s.o.Grants != nil, Keeping: s.o.Keeping != nil, Session: r.PathValue("id")}
 	if c, err := r.Cookie("lang"); err == nil && c.Value == "en" {
 		p.Lang = "en"
 	}
-	status := http.StatusOK
-	if name == "missing" {
-		p.Error, status = answer(ErrNotFound), http.StatusNotFound
-	}
 	p.User = s.o.Access.Who(request(r, "state"))
-	if action != "" {
-		if _, err := s.o.Access.Enter(r.Context(), request(r, action)); err != nil {
-			p.Error = answer(err)
-			if p.Error.Status == http.StatusUnauthorized {
-				http.Redirect(w, r, "/login?next="+url.QueryEscape(r.URL.Path), http.StatusSeeOther)
-				return
-			}
-			p.Name, status = "missing", p.Error.Status
-		}
+	return p
+}
+
+// showError says on a page why there is none, or leads to the login.
+func (s *Server) showError(w http.ResponseWriter, r *http.Request, pages *template.Template, err error) {
+	p := s.page(r, "missing")
+	p.Error = answer(err)
+	if p.Error.Status == http.StatusUnauthorized {
+		http.Redirect(w, r, "/login?next="+url.QueryEscape(r.URL.Path), http.StatusSeeOther)
+		return
 	}
+	s.execute(w, r, pages, p.Error.Status, p)
+}
+
+func (s *Server) execute(w http.ResponseWriter, r *http.Request, pages *template.Template, status int, p page) {
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, p.Name+".html", p); err != nil {
 		s.fail(w, r, fmt.Errorf("BUG: page %s: %w", p.Name, err))

@@ -181,6 +181,7 @@ type Session struct {
 	Disks      []string       `json:"disks"`
 	Attached   []Attached     `json:"attached"` // files bound to it after the seal
 	Refused    []Refused      `json:"refused"`  // who did not sign the session sheet
+	Manifest   string         `json:"manifest"` // SHA-256 of manifest.json, hex; "" until sealed, and in lists
 	Amended    int64          `json:"amended"`  // amendments; the facts above are as they are with them
 }
 

@@ -161,17 +161,18 @@ const (
 
 // Options of [New].
 type Options struct {
-	Listen  string   // "127.0.0.1:8080"
-	Hosts   []string // names, beside localhost and the address itself, that may stand in Host
-	TLS     *tls.Config
-	State   func() State // a snapshot, quick, from any goroutine
-	Room    Room
-	Store   Sessions
-	Access  Access
-	Amends  Amendments // nil: nothing can be added to a sealed session
-	Unrec   Unrecorded // nil: reasons are not kept
-	Keeping Keeping    // nil: nothing is said of keeping
-	Grants  Grants     // nil: nobody can ask for anything, and there is no register
+	Listen   string   // "127.0.0.1:8080"
+	Hosts    []string // names, beside localhost and the address itself, that may stand in Host
+	TLS      *tls.Config
+	State    func() State // a snapshot, quick, from any goroutine
+	Room     Room
+	Store    Sessions
+	Access   Access
+	Hearings Hearings   // nil: each session stands for itself
+	Amends   Amendments // nil: nothing can be added to a sealed session
+	Unrec    Unrecorded // nil: reasons are not kept
+	Keeping  Keeping    // nil: nothing is said of keeping
+	Grants   Grants     // nil: nobody can ask for anything, and there is no register
 	// Health and Compliance are the newest measurements and verdicts, as they also go to the office:
 	// snapshots, quick, from any goroutine. nil: nothing is measured here.
 	Health     func() report.Health

@@ -1,0 +1,3 @@
+import { $ } from "./common.js";
+
+$("print").addEventListener("click", () => window.print());
