@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // keepingRoom is a room with an archive, two folders as disks, and people. free is the percent below which room is made.
@@ -52,6 +55,26 @@ func (a *Agent) recordKept(t *testing.T, caseNo string) (id string) {
 		return err == nil
 	})
 	return began.ID
+}
+
+// desk is a person's browser at the page "keeping".
+func (a *Agent) desk(t *testing.T, name string, width, height int64, lang string) func(what string, tasks ...chromedp.Action) {
+	t.Helper()
+	ctx := chromium(t)
+	do := func(what string, tasks ...chromedp.Action) {
+		t.Helper()
+		var b []byte
+		err := chromedp.Run(ctx, tasks...)
+		_ = chromedp.Run(ctx, chromedp.CaptureScreenshot(&b))
+		shot(t, fmt.Sprintf("keeping-%s-%dx%d-%s", name, width, height, lang), b)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", what, err, a.Log())
+		}
+	}
+	do(name+" logs in", chromedp.EmulateViewport(width, height), chromedp.Navigate(a.base+"/login"), chromedp.Evaluate("document.cookie='lang="+lang+"; path=/'", nil),
+		chromedp.Navigate(a.base+"/login"), chromedp.SendKeys("[name=name]", name), chromedp.SendKeys("[name=password]", roomPassword+kb.Enter), poll("location.pathname === '/'"),
+		chromedp.Navigate(a.base+"/keeping"))
+	return do
 }
 
 func there(folder string) bool { _, err := os.Stat(folder); return err == nil }
@@ -196,13 +219,17 @@ func TestDestructionAfterExpiry(t *testing.T) {
 	must("shen", "/keeping/holds/"+s.Holds[0].ID+"/release", `{"reason":"复议结束"}`, http.StatusOK)
 	Wait(t, 30*time.Second, "it is due", func() bool { return due(old) })
 	must("qian", "/keeping/appraisals", fmt.Sprintf(`{"sessions":[%q,%q],"reason":"保存期满"}`, old, kept), http.StatusConflict) // nobody knows until when the other case is kept
-	must("qian", "/keeping/appraisals", propose, http.StatusCreated)
+	qian := a.desk(t, "qian", 1024, 600, "zh")
+	qian("the keeper proposes", poll("document.querySelector('#sessions input[aria-label=\""+old+"\"]')"), chromedp.Click("#sessions input[aria-label='"+old+"']"),
+		chromedp.Click("#propose"), chromedp.SendKeys("#why", "保存期满"+kb.Enter), poll("document.querySelector('#lists li')"))
+	qian("one person is not enough", poll("document.querySelector('#lists li button') && !document.querySelector('#lists li button.strong')"))
 	id := look().Appraisals[0].ID
 	must("qian", "/keeping/appraisals/"+id, `{"give":true}`, http.StatusForbidden)
 	if !there(a.Session(0, old)) || !there(a.Session(1, old)) {
 		t.Fatal("it is gone before the second word")
 	}
-	must("zhao", "/keeping/appraisals/"+id, `{"give":true}`, http.StatusOK)
+	a.desk(t, "zhao", 1920, 1080, "en")("another person approves", poll("document.querySelector('#lists li button.strong')"), chromedp.Click("#lists li button.strong"),
+		poll("/Approved/.test(document.querySelector('#lists li strong').textContent)"))
 	for i := range 5 {
 		pause(time.Duration(rand.IntN(150)) * time.Millisecond)
 		a.Kill()
@@ -223,6 +250,7 @@ func TestDestructionAfterExpiry(t *testing.T) {
 			t.Errorf("the list says %+v", x)
 		}
 	}
+	a.desk(t, "shen", 1024, 600, "zh")("what remains is told", poll("[...document.querySelectorAll('#sessions tr')].some((r) => r.textContent.includes('"+old+"') && r.textContent.includes('已销毁'))"))
 	if code := a.Stop(); code != 0 {
 		t.Fatalf("exit %d\n%s", code, a.Log())
 	}
