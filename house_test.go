@@ -62,6 +62,8 @@ var thirdParty = []struct {
 	{"golang.org/x/image", []string{"drivers/overlay"}, "outlines of characters become pixels; the standard library reads no font"},
 	{"golang.org/x/sync", []string{"agent", "agent/capture", "provisioning", "provisioning/witness"}, "errgroup, where something is started and awaited"},
 	{"periph.io/x/conn/v3", []string{"agent", "drivers/gpioline", "drivers/input", "drivers/lamp", "drivers/i2cbus", "drivers/climate", "drivers/tmp117", "drivers/rtc", "drivers/power", "drivers/buzzer"}, "pins, buses and units that other people's drivers speak too"},
+	{"github.com/minio/minio-go/v7", []string{"agent/archive"}, "the S3 protocol: signatures, parts and the errors of many stores"},
+	{"github.com/johannesboyne/gofakes3", []string{"agent/archive"}, "a store for tests, in the process"},
 	{"golang.org/x/net", []string{"agent/archive"}, "a WebDAV server for tests"},
 	{"github.com/skip2/go-qrcode", []string{"agent/web"}, "the digest on the session sheet as a QR code"},
 	{"github.com/prometheus/client_golang", []string{"agent/web"}, "/metrics in the text format collectors read"},

@@ -105,6 +105,9 @@ func (a *agent) archiveTarget(c *config.Archive) (archive.Target, error) {
 		}
 		return archive.NewFolder(c.Folder, apart, a.layer), nil
 	}
+	if c.S3 != "" {
+		return archive.NewS3(c.S3.Reveal(), c.Region, t)
+	}
 	return archive.NewWebDAV(c.WebDAV.Reveal(), t)
 }
 

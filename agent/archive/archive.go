@@ -1,4 +1,4 @@
-// Package archive hands sealed sessions over to the body's archive: a mounted share or a WebDAV folder.
+// Package archive hands sealed sessions over to the body's archive: a mounted share, an S3 bucket or a WebDAV folder.
 //
 // What it guarantees: a file counts as handed over only when the archive gave the very bytes back, by their
 // SHA-256; a session is archived only when each of its files did, and the bag's tags, and then the receipt that

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	"github.com/minio/minio-go/v7"
 	"go.uber.org/goleak"
 	"golang.org/x/net/webdav"
 
@@ -76,6 +80,42 @@ func tree(t testing.TB, dir string) map[string][]byte {
 	return m
 }
 
+func s3Office(t testing.TB, b between) office {
+	t.Helper()
+	mem := s3mem.New()
+	if err := mem.CreateBucket("minglu"); err != nil {
+		t.Fatal(err)
+	}
+	u, _ := url.Parse(serve(t, gofakes3.New(mem).Server(), b))
+	u.User, u.Path = url.UserPassword("KEY", "SECRET"), "/minglu/rooms"
+	s, err := NewS3(u.String(), "us-east-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(closeIdle(s))
+	return office{s, func() map[string][]byte {
+		m := map[string][]byte{}
+		p := gofakes3.NewPrefix(nil, nil)
+		l, err := mem.ListBucket("minglu", &p, gofakes3.ListBucketPage{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range l.Contents {
+			o, err := mem.GetObject("minglu", c.Key, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var buf bytes.Buffer
+			buf.ReadFrom(o.Contents)
+			o.Contents.Close()
+			m[strings.TrimPrefix(c.Key, "rooms/")] = buf.Bytes()
+		}
+		return m
+	}}
+}
+
+func closeIdle(s *S3) func() { return func() { s.transport.CloseIdleConnections() } }
+
 func davOffice(t testing.TB, b between) office {
 	t.Helper()
 	dir := t.TempDir()
@@ -98,8 +138,43 @@ func davOffice(t testing.TB, b between) office {
 	return office{w, func() map[string][]byte { return tree(t, dir) }}
 }
 
+// realS3 is a store that runs elsewhere, with an empty bucket: versity/versitygw v1.8.0 was one.
+var realS3 = flag.String("s3", "", "https://KEY:SECRET@HOST/BUCKET of a store to test against, its bucket empty")
+
+func realOffice(t testing.TB) office {
+	t.Helper()
+	s, err := NewS3(*realS3, "us-east-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.transport.CloseIdleConnections)
+	return office{s, func() map[string][]byte {
+		m := map[string][]byte{}
+		for o := range s.core.Client.ListObjects(t.Context(), s.bucket, minio.ListObjectsOptions{Recursive: true}) {
+			if o.Err != nil {
+				t.Fatal(o.Err)
+			}
+			r, _, _, err := s.core.GetObject(t.Context(), s.bucket, o.Key, minio.GetObjectOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b bytes.Buffer
+			_, err = b.ReadFrom(r)
+			if err := errors.Join(err, r.Close()); err != nil {
+				t.Fatal(err)
+			}
+			m[o.Key] = b.Bytes()
+		}
+		return m
+	}}
+}
+
 func offices(t *testing.T) map[string]func(*testing.T, between) office {
+	if *realS3 != "" {
+		return map[string]func(*testing.T, between) office{"real": func(t *testing.T, _ between) office { return realOffice(t) }}
+	}
 	return map[string]func(*testing.T, between) office{
+		"s3":     func(t *testing.T, b between) office { return s3Office(t, b) },
 		"folder": func(t *testing.T, _ between) office { return folderOffice(t, t.TempDir(), nil) },
 		"webdav": func(t *testing.T, b between) office { return davOffice(t, b) },
 	}
@@ -332,6 +407,7 @@ func TestWhatGoesWrong(t *testing.T) {
 			return true
 		}
 	}
+	s3Error := func(code string) string { return "<Error><Code>" + code + "</Code><Message>no</Message></Error>" }
 	flip := func(w http.ResponseWriter, r *http.Request) bool { // it gives back other bytes
 		if !on.Load() || r.Method != http.MethodGet || r.URL.RawQuery != "" {
 			return false
@@ -375,6 +451,12 @@ func TestWhatGoesWrong(t *testing.T) {
 	}{
 		{"a full share", share(full), "full"},
 		{"a share that may not be written", share(denied), "credentials"},
+		{"s3: full", s3Office(t, answer(507, s3Error("XMinioStorageFull"))), "full"},
+		{"s3: wrong key", s3Office(t, answer(403, s3Error("InvalidAccessKeyId"))), "credentials"},
+		{"s3: wrong clock", s3Office(t, answer(403, s3Error("RequestTimeTooSkewed"))), "clock"},
+		{"s3: other bytes", s3Office(t, flip), "digest"},
+		{"s3: it hangs", s3Office(t, hang), "slow"},
+		{"s3: out of order", s3Office(t, answer(500, s3Error("InternalError"))), "unreachable"},
 		{"webdav: full", davOffice(t, answer(507, "")), "full"},
 		{"webdav: wrong password", davOffice(t, answer(401, "")), "credentials"},
 		{"webdav: other bytes", davOffice(t, flip), "digest"},
@@ -403,6 +485,58 @@ func TestWhatGoesWrong(t *testing.T) {
 			continue
 		}
 		whole(t, r, tt.o.files())
+	}
+}
+
+// TestPartsGoOn: an upload in parts that was broken off goes on with the part that lacks.
+func TestPartsGoOn(t *testing.T) {
+	var parts atomic.Int64
+	var deny atomic.Bool
+	o := s3Office(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut || r.URL.Query().Get("partNumber") == "" {
+			return false
+		}
+		if deny.Load() && parts.Load() == 2 {
+			w.WriteHeader(500)
+			return true
+		}
+		parts.Add(1)
+		return false
+	})
+	b := bytes.Repeat([]byte("0123456789abcdef"), (2*partSize+4096)/16)
+	u := Upload{Path: "a/b", Size: int64(len(b)), SHA256: evidence.DigestFile("", b).SHA256, Src: bytes.NewReader(b)}
+	u.Save = func(note []byte) error { u.Resume = note; return nil }
+	pace := func(int) error { return nil }
+	deny.Store(true)
+	if err := o.target.Put(t.Context(), u, pace); ProblemOf(err) != "unreachable" || u.Resume == nil {
+		t.Fatalf("Put() = %v, resume %s", err, u.Resume)
+	}
+	deny.Store(false)
+	if err := o.target.Put(t.Context(), u, pace); err != nil {
+		t.Fatal(err)
+	}
+	if parts.Load() != 3 || !bytes.Equal(o.files()["a/b"], b) {
+		t.Errorf("%d parts were sent, want 3; right: %v", parts.Load(), bytes.Equal(o.files()["a/b"], b))
+	}
+	if *realS3 != "" {
+		o = realOffice(t)
+		u.Resume = nil
+		n := 0
+		if err := o.target.Put(t.Context(), u, func(int) error {
+			if n++; n > 2*partSize/chunk+3 {
+				return errBusy
+			}
+			return nil
+		}); !errors.Is(err, errBusy) || u.Resume == nil {
+			t.Errorf("a real store, broken off: %v, resume %s", err, u.Resume)
+		}
+		if err := o.target.Put(t.Context(), u, pace); err != nil {
+			t.Errorf("a real store: %v", err)
+		}
+	}
+	u.Resume = []byte(`{"id":"1234567","parts":[{"PartNumber":1}]}`) // the store forgot it
+	if err := o.target.Put(t.Context(), u, pace); err != nil {
+		t.Errorf("an upload that the store forgot: %v", err)
 	}
 }
 

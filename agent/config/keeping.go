@@ -6,9 +6,11 @@ import (
 	"regexp"
 )
 
-// Archive is where sealed sessions are handed over: exactly one of Folder and WebDAV.
+// Archive is where sealed sessions are handed over: exactly one of Folder, S3 and WebDAV.
 type Archive struct {
 	Folder string   `yaml:"folder"` // a mounted share
+	S3     Secret   `yaml:"s3"`     // https://KEY:SECRET@HOST/BUCKET/PREFIX
+	Region string   `yaml:"region"` // of s3; default: the store is asked
 	WebDAV Secret   `yaml:"webdav"` // https://USER:PASSWORD@HOST/FOLDER, the folder is there
 	CA     string   `yaml:"ca"`     // PEM file of the certificate that vouches for s3 or webdav; default: the system's
 	Rate   int      `yaml:"rate"`   // Mbit/s, 1 to 10000; default 100
@@ -56,13 +58,13 @@ func (c *Config) checkKeeping(d *decoder) {
 		return
 	}
 	n := 0
-	for _, set := range []bool{a.Folder != "", a.WebDAV != ""} {
+	for _, set := range []bool{a.Folder != "", a.S3 != "", a.WebDAV != ""} {
 		if set {
 			n++
 		}
 	}
 	if n != 1 {
-		d.bad("archive", "请填写 folder、webdav 之一", "name exactly one of folder and webdav")
+		d.bad("archive", "请填写 folder、s3、webdav 之一", "name exactly one of folder, s3 and webdav")
 	}
 	if a.Rate < 1 || a.Rate > 10000 {
 		d.bad("archive.rate", "请填写 1 到 10000（Mbit/s）", "write 1 to 10000 (Mbit/s)")
@@ -70,7 +72,7 @@ func (c *Config) checkKeeping(d *decoder) {
 	if a.Hours != "" && (!hoursForm.MatchString(a.Hours) || a.Hours[:5] == a.Hours[6:]) {
 		d.bad("archive.hours", "请写两个时刻，如 19:00-07:00", "write two times of day, such as 19:00-07:00")
 	}
-	for key, s := range map[string]Secret{"archive.webdav": a.WebDAV} {
+	for key, s := range map[string]Secret{"archive.s3": a.S3, "archive.webdav": a.WebDAV} {
 		if s == "" {
 			continue
 		}
@@ -80,6 +82,8 @@ func (c *Config) checkKeeping(d *decoder) {
 			d.bad(key, "请写 https:// 地址", "write an https:// address")
 		case u.Scheme == "http" && !isLoopback(u.Hostname()) && !c.Sim():
 			d.bad(key, "http 不加密，口令会泄露；请用 https", "http is not encrypted and gives the password away: use https")
+		case key == "archive.s3" && (u.User == nil || len(u.Path) < 2):
+			d.bad(key, "请写 https://KEY:SECRET@主机/桶/前缀", "write https://KEY:SECRET@HOST/BUCKET/PREFIX")
 		}
 	}
 	for _, disk := range c.Storage.Disks {
