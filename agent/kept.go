@@ -78,15 +78,16 @@ func (a *agent) change(ctx context.Context, id string, edit func(*store.Kept)) {
 
 // sessionKept takes what the plan says of a session.
 func (a *agent) sessionKept(ctx context.Context, s keep.Session, d keep.Decision) {
-	before := a.keptOf(s.ID)
+	before := "" // as the catalogue has it: a restart tells nothing anew
 	hold := a.keep.HeldBy(s.ID, s.Case)
 	a.change(ctx, s.ID, func(k *store.Kept) {
+		before = k.Until
 		k.Until, k.Hold = d.Until, nil
 		if hold != nil {
 			k.Hold = &store.Hold{ID: hold.ID, By: hold.By, Reason: hold.Reason, Since: hold.Since}
 		}
 	})
-	if before.Until != d.Until && d.Until != "" {
+	if before != d.Until && d.Until != "" {
 		a.tell(report.SessionKept, report.SessionEvent{Session: s.ID, Until: d.Until})
 	}
 }
@@ -100,9 +101,12 @@ func (a *agent) sessionGone(ctx context.Context, id string, e keep.End) {
 			a.log.Error("catalogue", "session", id, "err", err)
 		}
 	}
-	told := a.keptOf(id).Gone == gone
+	told := false
 	now := a.clock.Now().T
-	a.change(ctx, id, func(k *store.Kept) { k.Gone, k.Appraisal, k.GoneAt = gone, e.Appraisal, now.UnixMicro() })
+	a.change(ctx, id, func(k *store.Kept) {
+		told = k.Gone == gone
+		k.Gone, k.Appraisal, k.GoneAt = gone, e.Appraisal, now.UnixMicro()
+	})
 	a.mu.Lock()
 	delete(a.keeping.facts, id)
 	a.mu.Unlock()

@@ -62,7 +62,7 @@ function list(a) {
     buttons.push(button(t("否决", "Refuse"), () => change(path, { give: false }, t("已否决", "Refused"))));
   }
   return el("li", {}, el("strong", {}, a.final ? t("已批准", "Approved") : t("等待另一人批准", "Waits for another person")), ` ${when(a.at)} · ${a.reason} · ${a.approved.join("、")}`,
-    el("div", { class: "small" }, t(`${a.sessions.length} 个会话：`, `${a.sessions.length} sessions: `) + a.sessions.join(" ")), el("div", { class: "row" }, ...buttons));
+    el("div", { class: "small" }, t(`${a.sessions.length} 个会话：`, "Sessions: ") + a.sessions.join(" ")), el("div", { class: "row" }, ...buttons));
 }
 
 function holdItem(h) {
