@@ -31,7 +31,7 @@ var suites = []suite{
 	{pkg: "agent/record/recovery", skip: "Model|CutAnywhere|CutBeforeEach|Reordered|EveryByte|Ahead", why: "tens of thousands of recoveries, each with signatures: hours of emulation"},
 	{pkg: "agent/ledger"},
 	{pkg: "agent/capture", skip: "TestRawSoundIsEncodedOnce", why: "ffmpeg is not in the guest"},
-	{pkg: "agent/store"},
+	{pkg: "agent/store", skip: "TestListAmongMany", why: "how fast a list of 100,000 is says nothing in emulation"},
 	{pkg: "agent/identity", skip: "OpenSSL|TPM|Office", why: "openssl, swtpm and an office are not in the guest"},
 	{pkg: "agent/uplink", skip: "TestMosquitto", why: "mosquitto is not in the guest"},
 }
