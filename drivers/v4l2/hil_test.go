@@ -211,8 +211,10 @@ type peeker struct {
 
 func (p peeker) Add(data []byte, pts, dts int64, arrival time.Duration) error {
 	e := p.c.enc
-	for _, b := range e.in.bufs[:1] {
-		p.seen(e.raw.picture(b[:e.raw.size], e.visible.width, e.visible.height))
+	for _, b := range e.in.bufs {
+		if b[0] != 0 { // a fast encoder leaves some buffers as the kernel gave them
+			p.seen(e.raw.picture(b[:e.raw.size], e.visible.width, e.visible.height))
+		}
 	}
 	return p.plain.Add(data, pts, dts, arrival)
 }
