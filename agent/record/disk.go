@@ -126,7 +126,7 @@ func (d *disk) look() {
 	switch {
 	case ok:
 		if err := d.here(); err != nil {
-			d.fail(causeOf(err), err, nil)
+			d.fail(d.causeOf(err), err, nil)
 			d.leave(err)
 		} else if due {
 			d.space(0)
@@ -172,7 +172,7 @@ func (d *disk) exec(o op) {
 			o.drop()
 		}
 	} else if err := o.do(d); err != nil {
-		d.fail(causeOf(err), err, o.target)
+		d.fail(d.causeOf(err), err, o.target)
 		if errors.Is(err, errUnplugged) {
 			d.leave(err)
 		}
@@ -212,7 +212,7 @@ func (d *disk) fail(cause string, err error, t *target) {
 // with files nobody will find, and an open file keeps a disk from being mounted elsewhere.
 func (d *disk) leave(err error) {
 	for t := range d.open {
-		d.fail(causeOf(err), err, t)
+		d.fail(d.causeOf(err), err, t)
 		t.close()
 	}
 }
@@ -253,7 +253,7 @@ func (d *disk) watch(now time.Duration) {
 // probe finds out whether the disk can be written, and makes it ready.
 func (d *disk) probe() {
 	if err := d.prepare(); err != nil {
-		cause := causeOf(err)
+		cause := d.causeOf(err)
 		d.mu.Lock()
 		d.told = d.told && d.cause == cause // who reads that a disk is unplugged must hear that another one is there now
 		d.mu.Unlock()
@@ -326,13 +326,6 @@ func (d *disk) prepare() error {
 		return errFull
 	}
 	return nil
-}
-
-// mounted tells whether a folder is a file system of its own: an empty one is then a new disk in place of
-// the one that was there before.
-func mounted(dir string) bool {
-	var own, above syscall.Stat_t
-	return syscall.Stat(dir, &own) == nil && syscall.Stat(filepath.Dir(dir), &above) == nil && own.Dev != above.Dev
 }
 
 // tryWrite writes and syncs a file, because some disks turn read-only without saying so before.
@@ -452,6 +445,14 @@ func (d *disk) backlog() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.queued
+}
+
+// causeOf names an error of this disk. One that was pulled out says EIO to whoever has files open on it.
+func (d *disk) causeOf(err error) string {
+	if c := causeOf(err); c != "io-error" || !pulled(d.path) {
+		return c
+	}
+	return "unplugged"
 }
 
 // causeOf names an error in a word that does not change.

@@ -117,7 +117,7 @@ func (s *Session) readBackDone(m *msg) {
 	r := m.read
 	m.target.reading--
 	if m.err != nil {
-		m.target.d.fail(causeOf(m.err), m.err, m.target)
+		m.target.d.fail(m.target.d.causeOf(m.err), m.err, m.target)
 		return
 	}
 	if r.have {
