@@ -15,7 +15,7 @@ type form int
 const (
 	short form = iota // what each change runs, in 3 minutes
 	usual             // from a fresh clone within 15 minutes
-	long              // 50 power cuts, and each package whose tests make sense on a board
+	long              // 50 power cuts, a Debian root, and each package whose tests make sense on a board
 )
 
 func asked(t *testing.T) form {

@@ -7,7 +7,8 @@
 // of arm/7 run by the 32-bit ABI of the same kernel. A [Disk] is a block device with a volatile write cache:
 // [Guest.Cut] ends the guest at once, and [Disk.Cut] then loses, keeps and tears what it had not flushed.
 //
-// Not for timing below some 10 ms: emulation is 10 to 30 times slower than the machine itself. Not here: CSI
+// Not for timing below some 10 ms: emulation is 10 to 30 times slower than the machine itself; but a guest that
+// is steady ([Options]) measures by its own clock, a board of about 1 GHz, whatever else the host does. Not here: CSI
 // cameras, real codec hardware (vicodec codes FWHT), PWM, 1-Wire, boot loaders, wear of SD cards.
 //
 // # Tests of drivers

@@ -26,6 +26,8 @@ var rigs = map[string]Rig{
 	"planes": {Modules: []string{"vivid n_devs=1 node_types=0x101 multiplanar=2", "vicodec multiplanar=1"}},
 	// A USB host controller that usbsim plugs cameras, microphones and serial lines into.
 	"usb": {Modules: []string{"vhci-hcd", "uvcvideo", "snd-usb-audio", "cdc-acm"}},
+	// A USB host controller of the emulator and the driver of USB disks; the disk is the test's to plug in.
+	"stick": {Modules: []string{"xhci-pci", "usb-storage", "sd_mod", "virtio_blk", "ext4"}, QEMU: []string{"-device", "qemu-xhci"}},
 	// A hardware watchdog that resets the board.
 	"watchdog": {Modules: []string{"i6300esb"}, QEMU: []string{"-device", "i6300esb", "-action", "watchdog=reset"}},
 }

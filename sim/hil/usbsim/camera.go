@@ -35,8 +35,9 @@ type Camera struct {
 const (
 	probeBytes   = 34 // of UVC 1.1, table 4-75
 	videoIn      = 0x81
-	microframe   = 125 * time.Microsecond
-	videoPayload = 3072 // 3 times 1024 bytes each microframe
+	videoPayload = 3072             // 3 times 1024 bytes …
+	payloadEvery = time.Millisecond // … each eighth microframe: 3 MB/s, and no more transfers than an emulated board can bear
+	payloadPower = 4                // that in the descriptor: 2^(n-1) microframes
 	cameraClass  = 0x0e
 )
 
@@ -105,7 +106,7 @@ func (c *Camera) descriptors(first int) []byte {
 	return pack(8, 11, control, 2, cameraClass, 3, 0, 2,
 		9, 4, control, 0, 0, cameraClass, 1, 0, 2, units,
 		9, 4, stream, 0, 0, cameraClass, 2, 0, 0, formats,
-		9, 4, stream, 1, 1, cameraClass, 2, 0, 0, 7, 5, videoIn, 5, uint16(0x1400), 1)
+		9, 4, stream, 1, 1, cameraClass, 2, 0, 0, 7, 5, videoIn, 5, uint16(0x1400), payloadPower)
 }
 
 func (c *Camera) request(n int, s setup, data []byte) ([]byte, bool) {
@@ -157,7 +158,7 @@ func (c *Camera) negotiate() []byte {
 func (c *Camera) start(p *Plugged) {
 	var s stream
 	p.tasks.Go(func() {
-		p.isochronous(videoIn, microframe, func(limit int) []byte {
+		p.isochronous(videoIn, payloadEvery, func(limit int) []byte {
 			c.mu.Lock()
 			begun, m := c.streams, c.mode(int(c.probe[2]), int(c.probe[3]))
 			c.mu.Unlock()
