@@ -169,7 +169,6 @@ type Archive struct {
 	mu     sync.Mutex // guards what follows
 	status Status
 	moved  time.Time // when a byte moved last
-	paced  int64
 }
 
 // New checks the options. Nothing runs before [Archive.Run].

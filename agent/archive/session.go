@@ -393,7 +393,7 @@ func (h *handing) bytes(name string, b []byte) error {
 
 // receipt makes durable here what the archive proved, leaves it there too, and enters it.
 func (h *handing) receipt() error {
-	r, sum, err := h.a.Receipt(h.j.Session)
+	r, _, err := h.a.Receipt(h.j.Session)
 	if err != nil || r.Manifest != h.man || r.Where != h.a.o.Target.Where() || !slices.Equal(r.Files, h.files) {
 		now, te := h.a.o.Now()
 		r = &Receipt{Type: "receipt", V: 1, Session: h.j.Session, Manifest: h.man, Where: h.a.o.Target.Where(), How: "read back", T: now.UnixMicro(), TE: te, Files: h.files}
@@ -402,7 +402,7 @@ func (h *handing) receipt() error {
 	if err != nil {
 		return err
 	}
-	sum = evidence.DigestFile("", b).SHA256
+	sum := evidence.DigestFile("", b).SHA256
 	if err := h.a.o.Files.Replace(h.a.file(h.j.Session, receiptExt), b); err != nil {
 		return err
 	}
