@@ -51,6 +51,7 @@ func (s *Server) routes() []route {
 		{"GET", "/sessions/{id}/media/{channel}", "list", (*Server).segments},
 		{"GET", "/sessions/{id}/media/{channel}/{n}", "list", (*Server).media},
 		{"GET", "/sessions/{id}/bundle", "list", (*Server).bundle},
+		{"GET", "/sessions/{id}/hearing", "list", (*Server).hearing},
 		{"POST", "/sessions/{id}/verify", "list", (*Server).verify},
 		{"POST", "/sessions/{id}/details", "list", (*Server).amend},
 		{"POST", "/sessions/{id}/refused", "list", (*Server).refused},

@@ -68,7 +68,8 @@ func looks() []look {
 		{"access", "/access?session=20261123T060509Z-0badcafe", "document.querySelectorAll('#grants li, #asked li').length === 3 && !document.getElementById('new').hidden", func(f *fake) { f.roles("operator", "approver", "auditor") }},
 		{"register", "/register", "document.querySelectorAll('#looks tr').length === 3", func(f *fake) { f.roles("operator", "auditor") }},
 		{"keeping", "/keeping", "document.querySelectorAll('#sessions tr').length === 3 && document.querySelectorAll('#holds li').length === 1", func(f *fake) { f.roles("operator", "auditor") }},
-		{"sheet", "/sessions/20261123T060509Z-0badcafe/sheet", "document.querySelectorAll('.qr').length === 1", nil},
+		{"hearing-parts", "/sessions/20261123T060509Z-0badcafe", "document.querySelectorAll('#parts a').length === 2 && document.querySelector('#parts [aria-current]').textContent.includes('1')", nil},
+		{"sheet", "/sessions/20261123T060509Z-0badcafe/sheet", "document.querySelectorAll('.qr').length === 2", nil},
 		{"login", "/login", "document.readyState === 'complete'", nil},
 		{"missing", "/nothing", "document.readyState === 'complete'", nil},
 	}
@@ -108,7 +109,7 @@ func TestPagesInEachLanguage(t *testing.T) {
 		t.Run(lang, func(t *testing.T) {
 			t.Parallel()
 			f := measuredFake()
-			url, _ := serve(t, newServer(t, f, func(o *Options) { o.Live, o.Grants, o.Keeping = http.NotFoundHandler(), fakeGrants{f}, fakeKeeping{f} }))
+			url, _ := serve(t, newServer(t, f, func(o *Options) { o.Live, o.Grants, o.Keeping, o.Hearings = http.NotFoundHandler(), fakeGrants{f}, fakeKeeping{f}, hearings{} }))
 			ctx := browser(t)
 			run(t, ctx, "axe", chromedp.ActionFunc(func(ctx context.Context) error {
 				_, err := cdpage.AddScriptToEvaluateOnNewDocument(string(axe)).Do(ctx)

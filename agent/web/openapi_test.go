@@ -130,6 +130,7 @@ func TestOpenAPIDescribesTheAnswers(t *testing.T) {
 		{newFake(), "get", "/keeping", "/keeping", "", logged, "200"},
 		{newFake(), "post", "/keeping/holds", "/keeping/holds", `{"case":"x","reason":"y"}`, logged, "201"},
 		{newFake(), "post", "/keeping/appraisals/{id}", "/keeping/appraisals/zz", `{"give":true}`, logged, "404"},
+		{newFake(), "get", "/sessions/{id}/hearing", one[len("/api/v1"):] + "/hearing", "", logged, "200"},
 		{newFake(), "get", "/access/grants", "/access/grants", "", logged, "200"},
 		{newFake(), "post", "/access/grants", "/access/grants", `{"session":"20261123T060509Z-0badcafe","do":["play"],"purpose":"复核"}`, logged, "201"},
 		{newFake(), "post", "/access/grants/{id}/answer", "/access/grants/1/answer", `{"give":true}`, logged, "200"},

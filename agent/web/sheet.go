@@ -86,6 +86,30 @@ func (s *Server) sheetPage(w http.ResponseWriter, r *http.Request, pages *templa
 	return nil
 }
 
+// hearing gives the sessions of one interview or hearing that the person may see in the list, in order of time.
+func (s *Server) hearing(w http.ResponseWriter, r *http.Request, u User) error {
+	x, err := s.o.Store.Get(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	all := []Session{x}
+	if s.o.Hearings != nil {
+		if all, err = s.o.Hearings.Hearing(r.Context(), x.ID); err != nil {
+			return err
+		}
+	}
+	l := list{Sessions: []Session{}}
+	for _, y := range all {
+		if s.o.Access.Sees(u, about(request(r, "list"), &y)) {
+			l.Sessions = append(l.Sessions, y.whole())
+		}
+	}
+	if len(l.Sessions) == 0 {
+		return ErrNotFound
+	}
+	return writeJSON(w, http.StatusOK, l)
+}
+
 // When writes a moment as people read it, in the board's time zone.
 func (s sheet) When(rfc3339 string) string {
 	t, err := time.Parse(time.RFC3339, rfc3339)

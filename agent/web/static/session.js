@@ -12,6 +12,7 @@ const triggers = {
 };
 let session;
 let player;
+let next = ""; // the part of the hearing after this one
 
 async function open() {
   session = await get(path);
@@ -33,6 +34,26 @@ async function open() {
   $("seek").max = all / 1e6;
   for (const b of ["seek", "play", "back10", "on10", "frameback", "frameon", "mute"]) $(b).disabled = player.end <= 0;
   shown();
+  await hearing();
+  if (new URLSearchParams(location.search).has("play") && player.end > 0) player.toggle();
+}
+
+/** Sessions that continue one another, with the time between them; at the end of one the next is played. */
+async function hearing() {
+  const { sessions } = await get(path + "/hearing");
+  if (sessions.length < 2) return;
+  const at = sessions.findIndex((s) => s.id === session.id);
+  next = sessions[at + 1] ? sessions[at + 1].id : "";
+  $("parts").append(...sessions.flatMap((s, i) => {
+    const before = sessions[i - 1];
+    const gap = before && before.closed ? Date.parse(s.opened) - Date.parse(before.closed) : 0;
+    const here = i === at;
+    return [
+      gap > 0 ? el("li", { class: "partgap" }, t("间隔 ", "after ") + span(gap)) : null,
+      el("li", {}, el("a", { class: "button", href: "/sessions/" + encodeURIComponent(s.id), "aria-current": here ? "true" : null }, t(`第 ${i + 1} 段`, `Part ${i + 1}`) + " · " + when(s.opened) + " · " + span(s.duration_us / 1000) + (here ? t("（正在看）", " (this one)") : ""))),
+    ].filter(Boolean);
+  }));
+  $("hearing").hidden = false;
 }
 
 function facts(s) {
@@ -79,8 +100,11 @@ function files(media) {
 }
 
 /** Called by the player whenever its time or state moved. */
+let played = false;
 function shown() {
   const all = session.duration_us;
+  if (played && !player.playing && next && player.at >= player.end - 3e5) location.assign("/sessions/" + encodeURIComponent(next) + "?play=1");
+  played = player.playing;
   put($("play"), player.playing ? t("暂停播放", "Pause") : t("播放", "Play"));
   $("mute").setAttribute("aria-pressed", String(!!player.muted));
   put($("at"), `${span(player.at / 1000)} / ${span(all / 1000)}`);
