@@ -164,11 +164,6 @@ func (s *sessions) Hearing(ctx context.Context, id string) ([]web.Session, error
 	return all, nil
 }
 
-func (s *sessions) manifest(id string) *evidence.Manifest {
-	m, _ := s.sealedManifest(id)
-	return m
-}
-
 // sealedManifest is the manifest with the digest of its file, nil if there is none.
 func (s *sessions) sealedManifest(id string) (m *evidence.Manifest, sha256hex string) {
 	for _, dir := range s.folders(id) {
