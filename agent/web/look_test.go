@@ -109,7 +109,9 @@ func TestPagesInEachLanguage(t *testing.T) {
 		t.Run(lang, func(t *testing.T) {
 			t.Parallel()
 			f := measuredFake()
-			url, _ := serve(t, newServer(t, f, func(o *Options) { o.Live, o.Grants, o.Keeping, o.Hearings = http.NotFoundHandler(), fakeGrants{f}, fakeKeeping{f}, hearings{} }))
+			url, _ := serve(t, newServer(t, f, func(o *Options) {
+				o.Live, o.Grants, o.Keeping, o.Hearings = http.NotFoundHandler(), fakeGrants{f}, fakeKeeping{f}, hearings{}
+			}))
 			ctx := browser(t)
 			run(t, ctx, "axe", chromedp.ActionFunc(func(ctx context.Context) error {
 				_, err := cdpage.AddScriptToEvaluateOnNewDocument(string(axe)).Do(ctx)
