@@ -230,6 +230,32 @@ func TestEachPackageHasOneComment(t *testing.T) {
 	}
 }
 
+// noDevice are packages below drivers that drive nothing by themselves, and why.
+var noDevice = map[string]string{"annexb": "a byte format", "pcm": "a sound format", "driverstest": "tests", "sim": "twins, started by a configuration"}
+
+// TestEachDriverHasAnExample: who imports a driver sees how.
+func TestEachDriverHasAnExample(t *testing.T) {
+	dirs, err := os.ReadDir("drivers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		if !d.IsDir() || noDevice[d.Name()] != "" {
+			continue
+		}
+		tests, err := filepath.Glob(filepath.Join("drivers", d.Name(), "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(tests, func(f string) bool {
+			b, err := os.ReadFile(f)
+			return err == nil && strings.Contains(string(b), "\nfunc Example")
+		}) {
+			t.Errorf("drivers/%s has no example", d.Name())
+		}
+	}
+}
+
 func TestGofmt(t *testing.T) {
 	out, err := exec.Command("gofmt", "-l", ".").CombinedOutput()
 	if err != nil || len(out) > 0 {

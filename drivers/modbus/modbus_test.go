@@ -202,28 +202,12 @@ func TestUnplugged(t *testing.T) {
 	}
 }
 
-// TestManyReaders: they take turns, and one that nobody waits for any more ends soon.
-func TestManyReaders(t *testing.T) {
+// TestConformance: a sensor on a line does what the simulated thermometer does, for several readers at once.
+func TestConformance(t *testing.T) {
 	far, path := driverstest.PTY(t)
 	slave(t, far, registers(map[uint16]int16{1: 200, 2: 500}))
 	s := sensor(t, Options{Path: path, Temperature: 1, Humidity: 2, Timeout: 2 * time.Second})
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for range 3 {
-				if c, err := s.Read(t.Context()); err != nil || c.MilliCelsius != 20000 {
-					t.Errorf("%+v, %v", c, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	cause := errors.New("asked to stop")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(cause)
-	if c, err := s.Read(ctx); !errors.Is(err, cause) || c != (drivers.Climate{}) {
-		t.Errorf("Read() for nobody = %+v, %v", c, err)
-	}
+	driverstest.Thermometer(t, driverstest.ThermometerOptions{Thermometer: s, Uptime: uptime})
 }
 
 func TestOptions(t *testing.T) {
