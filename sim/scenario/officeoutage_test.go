@@ -161,17 +161,28 @@ func (s *story) told(t *testing.T, office *Office, device string) {
 		t.Errorf("at the office the room is %s, %d numbers are missing, %d messages refused", r.Class, r.Missing, r.Refused)
 	}
 	var sessions, alarms []string
+	looks := map[string]int{}
 	events := office.EventsOf(device)
 	for i, e := range events {
 		if e.N != int64(i)+1 || e.Outbox != events[0].Outbox || e.MissingBefore != 0 {
 			t.Errorf("event %d is number %d of outbox %s (the first: %s), %d missing before it", i+1, e.N, e.Outbox, events[0].Outbox, e.MissingBefore)
 		}
 		switch {
+		case e.Type == report.SessionAccessed: // this test asking whether a session is sealed
+			looks[e.Body.Session]++
 		case strings.HasPrefix(e.Type, "session."):
 			sessions = append(sessions, e.Type+" "+e.Body.Session)
 		case e.Body.Ch == "spare" && e.Body.Code == "microphone.gone":
 			alarms = append(alarms, e.Type+" "+e.Body.Code+" "+e.Body.Ch)
 		}
+	}
+	for id, n := range looks {
+		if n != 1 || !slices.Contains(s.sessions, report.SessionSealed+" "+id) {
+			t.Errorf("the office was told of %d looks at %s; this test looked once at each session it ended", n, id)
+		}
+	}
+	if len(looks) == 0 {
+		t.Error("the office was told of no look")
 	}
 	either := slices.Clone(s.sessions)
 	if i := slices.IndexFunc(either, func(x string) bool { return strings.HasPrefix(x, report.SessionRecovered) }); i > 0 {
