@@ -5,10 +5,6 @@ const approver = document.body.dataset.approver === "1";
 const me = document.body.dataset.name;
 const session = new URLSearchParams(location.search).get("session") || "";
 
-export const acts = {
-  watch: ["观看实时", "watched live"], view: ["查看", "looked at"], play: ["播放", "played"], verify: ["核验", "verified"], download: ["下载", "downloaded"],
-  export: ["导出", "took whole"], copy: ["复制", "copied"],
-};
 const does = { view: ["查看", "look"], play: ["播放", "play"], download: ["下载", "download"], export: ["导出整套", "take it whole"], copy: ["复制给当事人", "copy for a party"] };
 const states = { asked: ["等待审批", "waiting"], given: ["已准", "given"], refused: ["未准", "refused"], ended: ["已收回", "taken back"], over: ["已到期", "over"] };
 const usual = [["案件复核", "Review of the case"], ["听证准备", "Preparing a hearing"], ["案卷评查", "Case-file review"], ["当事人申请", "On the party's request"], ["投诉、复议或诉讼", "Complaint, review or lawsuit"]];
