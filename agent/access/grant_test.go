@@ -286,6 +286,21 @@ func TestRegisterAfterACut(t *testing.T) {
 	}
 }
 
+// TestRegisterWithoutLogins: the simulated room has a register, too.
+func TestRegisterWithoutLogins(t *testing.T) {
+	a, err := Open(Options{Mode: ModeNone, Board: "sim", Folder: t.TempDir(), Uptime: func() time.Duration { return time.Hour }, Record: func(context.Context, Entry) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Request{Loopback: true, Action: Export, Session: "S"}
+	if _, err := a.Enter(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if l, _, err := a.Find(t.Context(), a.Who(r), Query{}, 10); err != nil || len(l) != 1 || l[0].Who != "sim" {
+		t.Errorf("Find = %+v, %v; want the export", l, err)
+	}
+}
+
 func TestFindManyYears(t *testing.T) {
 	dir := t.TempDir()
 	for _, y := range []int{2025, 2026} {
